@@ -1,0 +1,296 @@
+"""The configuration language as models: what may be written, with its defaults and limits.
+
+Durations are nanoseconds and sizes are bytes once read.  A number written as `"{name}"` is a
+reference to an entry of the pipeline's `values` and stays a string here; `pipelines.compile`
+resolves it for each series.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from config.params import Options
+from config.units import Duration, Size
+
+NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
+REFERENCE = r"^\{[A-Za-z_][A-Za-z0-9_]*\}$"
+
+Name = Annotated[str, Field(pattern=NAME)]
+Reference = Annotated[str, Field(pattern=REFERENCE)]
+Number = float | Reference
+"""A number, or `"{name}"` of an entry in the pipeline's `values`."""
+
+QoS = Literal[0, 1, 2]
+SECOND = 1_000_000_000
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""Text that may look like a number in YAML, such as a device called 12 or `protocol: 5`."""
+OneOrMore = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+
+
+class Tls(Options):
+    """How the broker proves who it is, and how we do."""
+
+    ca: str | None = Field(None, description="File of trusted authorities; default: the system's.")
+    cert: str | None = Field(None, description="Our certificate file, for mutual TLS.")
+    key: str | None = Field(None, description="Key file of our certificate.")
+    insecure: bool = Field(False, description="Accept any certificate. For trials only.")
+
+
+class Broker(Options):
+    """Where the broker is and how to log in."""
+
+    url: str = Field(
+        "mqtt://localhost:1883",
+        pattern=r"^((mqtts?|wss?)://[^/\s:]+(:\d{1,5})?(/\S*)?|unix:/\S+|memory://\S*)$",
+        description="mqtt, mqtts, ws, wss or unix address; memory:// stays inside the process.",
+    )
+    username: str | None = None
+    password: SecretStr | None = Field(
+        None, description="Better from a file: ${file:/run/secrets/mqtt}."
+    )
+    protocol: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_text)] = Field(
+        "auto", description="auto tries MQTT 5 and falls back to 3.1.1 where refused."
+    )
+    client_id: str | None = Field(
+        None, max_length=60, description="Default: sensorweir-<gateway>. Unique per broker."
+    )
+    keepalive: Duration = Field(20 * SECOND, ge=5 * SECOND, le=3600 * SECOND)
+    session_expiry: Duration = Field(
+        7 * 86_400 * SECOND, description="How long the broker keeps our messages while we are away."
+    )
+    tls: Tls | None = None
+
+
+class Limits(Options):
+    """Bounds on everything that can grow; what is over a bound is counted, never silent."""
+
+    series_max: int = Field(10_000, ge=1, le=200_000, description="Series per source or pipeline.")
+    series_per_device_max: int = Field(64, ge=1, le=4096)
+    message_bytes_max: Size = Field(256 * 1024, ge=256)
+    readings_per_message_max: int = Field(1_000, ge=1, le=100_000)
+    inbox_messages_max: int = Field(10_000, ge=16)
+    inbox_bytes_max: Size = Field(32 * 1024 * 1024, ge=65_536)
+    outbox_messages_max: int = Field(50_000, ge=16)
+    outbox_bytes_max: Size = Field(64 * 1024 * 1024, ge=65_536)
+    reorder_samples_max: int = Field(
+        200_000, ge=1_000, description="Samples held back per source until their turn has come."
+    )
+    state_bytes_max: Size = Field(
+        512 * 1024 * 1024, ge=1 << 20, description="Window state of one step, for all its series."
+    )
+    batch_messages_max: int = Field(4_096, ge=1, le=65_536)
+
+
+class TimeField(Options):
+    """Where the event time of a message stands."""
+
+    field: str = Field(description="Name or dotted path of the time in the payload.")
+    unit: Literal["ns", "us", "ms", "s", "iso"] = Field(
+        "ms", description="Unit since 1970 UTC, or iso for RFC 3339 text."
+    )
+
+
+class Source(Options):
+    """Samples that come in: which topics, how payloads are read, how time is treated."""
+
+    topic: str = Field(
+        description="Topic filter; {name} takes that level as a label, + and # match unseen."
+    )
+    decode: str | dict[str, Any] = Field(
+        "json", description="A decoder's name, or a one-key mapping {name: options}."
+    )
+    time: TimeField | None = Field(None, description="Event time; without it, time of arrival.")
+    seq: str | None = Field(
+        None, description="Payload field with the device's counter, to tell duplicates apart."
+    )
+    channels: tuple[str, ...] | dict[str, str] | None = Field(
+        None, description="Fields to read, or {channel: path}; default: every numeric field."
+    )
+    labels: dict[Name, str] = Field(
+        default_factory=dict, description="Fixed labels added to every series of this source."
+    )
+    lateness: Duration = Field(
+        0, description="Samples may arrive this much out of order; they wait as long for others."
+    )
+    future_max: Duration = Field(
+        60 * SECOND, description="Samples further in the future are set aside and counted."
+    )
+    idle_after: Duration | None = Field(
+        None,
+        description="Silence after which time goes on without samples; "
+        "default: 5 times the series' own usual gap.",
+    )
+    qos: Literal[0, 1] = 1
+    durability: Literal["committed", "none"] = "none"
+
+
+class When(Options):
+    """The condition of an alert, and how hard it is to enter and to leave."""
+
+    above: Number | None = None
+    below: Number | None = None
+    outside: tuple[Number, Number] | None = Field(None, description="[low, high]")
+    deadband: Number = Field(0.0, description="The value must come back by this much to clear.")
+    on_delay: Duration = Field(0, description="The condition must hold this long to raise.")
+    off_delay: Duration = Field(0, description="It must be gone this long to clear.")
+    latch: bool = Field(False, description="Stay active until somebody resets it.")
+
+    @model_validator(mode="after")
+    def _one_side(self) -> "When":
+        given = [n for n in ("above", "below", "outside") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of above, below, outside; found {' and '.join(given)}")
+        if isinstance(self.outside, tuple):
+            low, high = self.outside
+            if not isinstance(low, str) and not isinstance(high, str) and low >= high:
+                raise ValueError(f"outside: [low, high] needs low < high, got [{low}, {high}]")
+        if not isinstance(self.deadband, str) and self.deadband < 0:
+            raise ValueError(f"deadband must not be negative, got {self.deadband}")
+        return self
+
+
+Severity = Literal["info", "warning", "minor", "major", "critical"]
+
+
+class Alert(Options):
+    """What is told, to whom, when the condition becomes true and when it ends."""
+
+    when: When | None = Field(
+        None, description="Default: the condition of the last step, when it is a detector."
+    )
+    severity: Severity = "warning"
+    topic: str | None = Field(None, description="Default: alerts/<pipeline>/<labels...>")
+    state_topic: str | None = Field(
+        None, description="Retained state while active; default: state/<alert topic>."
+    )
+    qos: QoS = 1
+    update_by: Number | None = Field(
+        None, description="Tell again each time an active value got worse by this much."
+    )
+    message: str | None = Field(
+        None, max_length=500, description="Text for people; {labels}, {value}, {limit} are filled."
+    )
+
+
+class Publish(Options):
+    """The samples or windows that leave the last step, published as they are."""
+
+    topic: str
+    qos: QoS = 1
+    retain: bool = False
+
+
+class Value(Options):
+    """A number that differs by device: the first entry of `by` that matches a series holds."""
+
+    default: float | None = Field(None, description="Without it, unlisted series have no limit.")
+    by: dict[Name, dict[Text, float]] = Field(
+        default_factory=dict, description="label: {pattern: number}; * and ? are wildcards."
+    )
+
+
+def _value(value: Any) -> Any:
+    return {"default": value} if isinstance(value, int | float) else value
+
+
+class Upstream(Options):
+    """Another pipeline as the input: its alerts (1 active, 0 cleared), samples or windows."""
+
+    alerts: Name | None = None
+    samples: Name | None = None
+    windows: Name | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Upstream":
+        if sum(x is not None for x in (self.alerts, self.samples, self.windows)) != 1:
+            raise ValueError("give one of alerts, samples, windows: {alerts: overheat}")
+        return self
+
+    @property
+    def kind(self) -> Literal["alerts", "samples", "windows"]:
+        """Which output of the other pipeline is meant."""
+        return "alerts" if self.alerts else "samples" if self.samples else "windows"
+
+    @property
+    def pipeline(self) -> str:
+        """Name of the other pipeline."""
+        return self.alerts or self.samples or self.windows or ""
+
+
+def _step(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value, "options": {}}
+    if isinstance(value, dict) and set(value) == {"name", "options"}:
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        [(name, options)] = value.items()
+        return {"name": name, "options": {} if options is None else options}
+    raise ValueError("a step is one operator, such as - rolling: {stat: mean, window: 60s}")
+
+
+class Step(Options):
+    """One use of an operator; `options` is as written, `pipelines` knows the operator's model."""
+
+    name: str
+    options: dict[str, Any]
+
+
+class Pipeline(Options):
+    """A named chain: where samples come from, what is done to them, what is told about it."""
+
+    from_: str | Upstream = Field(alias="from", description="A source, or {alerts: pipeline}.")
+    where: dict[Name, OneOrMore] = Field(
+        default_factory=dict, description="label: value, or a list of values; * and ? match."
+    )
+    group_by: tuple[Name, ...] = Field((), description="Labels kept by steps that combine series.")
+    steps: tuple[Annotated[Step, BeforeValidator(_step)], ...] = ()
+    alert: Alert | None = None
+    publish: Publish | None = None
+    values: dict[Name, Annotated[Value, BeforeValidator(_value)]] = Field(default_factory=dict)
+    description: str | None = Field(None, max_length=1000)
+
+
+class Http(Options):
+    """Metrics and health over HTTP."""
+
+    listen: str = Field(
+        "127.0.0.1:9464",
+        pattern=r"^\S+:\d{1,5}$",
+        description="Address of /metrics, /healthz and /readyz; port 0 takes a free one.",
+    )
+    enabled: bool = True
+
+
+class Log(Options):
+    """Where and how the daemon says what happens."""
+
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines."
+    )
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Gateway(Options):
+    """One daemon on one gateway."""
+
+    gateway: Name = "gateway"
+    broker: Broker = Broker()
+    include: tuple[str, ...] = Field((), description="Globs of more files, beside this one.")
+    limits: Limits = Limits()
+    http: Http = Http()
+    log: Log = Log()
+    status_topic: str = Field(
+        "sensorweir/{gateway}/status", description="Retained birth message, and the will."
+    )
+    sources: dict[Name, Source] = Field(default_factory=dict)
+    pipelines: dict[Name, Pipeline] = Field(default_factory=dict)

@@ -1,0 +1,52 @@
+"""Base of every options model, and the types that operators declare their parameters with."""
+
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+
+from config.units import duration_ns, duration_text
+
+
+class Options(BaseModel):
+    """A mapping in a configuration file: unknown keys and NaN are errors, values never change."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class Params(Options):
+    """Parameters of one operator; each field becomes one column that its kernel reads."""
+
+
+class Span(NamedTuple):
+    """How far a window reaches back: a time, or a number of samples. The other one is 0."""
+
+    ns: int
+    n: int
+
+
+def _span(value: Any) -> Span:
+    if isinstance(value, Span):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError(f"a window needs at least 1 sample, got {value}")
+        return Span(0, value)
+    ns = duration_ns(value)
+    if ns == 0:
+        raise ValueError("a window must be longer than 0s")
+    return Span(ns, 0)
+
+
+def _span_text(span: Span) -> str | int:
+    return span.n or duration_text(span.ns)
+
+
+Window = Annotated[
+    Span,
+    BeforeValidator(_span),
+    PlainSerializer(_span_text),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["60s", 31]}),
+]
+"""Trailing window: '60s' is (t - 60 s, t], a whole number is that many samples."""

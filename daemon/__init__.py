@@ -1,0 +1,1 @@
+"""What runs: transport, decoding, the engine's turn, publishing, metrics, command line."""

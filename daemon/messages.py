@@ -1,0 +1,41 @@
+"""What crosses the border between transport and engine: plain messages, in and out."""
+
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+
+class Message(NamedTuple):
+    """One message as the transport delivered it."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    mid: int
+    """Packet id of the delivering connection; 0 for QoS 0."""
+    arrival_ns: int
+    """When our socket had it, nanoseconds since 1970 UTC; never goes back within one run."""
+    retain: bool = False
+    """True for a stored message that the broker sent because we subscribed."""
+    epoch: int = 0
+    """Number of the connection: an acknowledgement is only good on the same one."""
+
+
+Kind = Literal["sample", "window", "state", "alert", "status"]
+DROP_ORDER: Final[tuple[Kind, ...]] = ("sample", "window", "state", "alert", "status")
+"""What the outbox gives up first when it is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One message to publish."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    kind: Kind
+    properties: tuple[tuple[str, str], ...] = ()
+    """MQTT 5 user properties; a 3.1.1 connection leaves them out, the payload holds all."""
+    content_type: str = ""
+    expiry_s: int = 0
+    """MQTT 5 message expiry; 0 is never."""

@@ -1,0 +1,1 @@
+"""What tests us: simulated devices with known faults. Imports `config` only, never the engine."""

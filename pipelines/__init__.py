@@ -1,0 +1,4 @@
+"""What is computed: batches, windows, operators, alerts and the events that come of them.
+
+May import `config`; the only home of `numba`; knows no MQTT, thread, file or wall clock.
+"""

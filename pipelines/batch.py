@@ -1,0 +1,99 @@
+"""Samples and windows on their way through the engine: one array per field."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+I4 = NDArray[np.int32]
+I8 = NDArray[np.int64]
+F8 = NDArray[np.float64]
+U1 = NDArray[np.uint8]
+
+GOOD: Final = 0
+UNCERTAIN: Final = 1
+BAD: Final = 2
+
+
+class Batch(NamedTuple):
+    """Rows in the order of their processing, both what a step reads and what it writes.
+
+    A value that is not known is NaN with quality `BAD`: it goes through every step as such a
+    row, changes no state, and neither raises nor clears an alert.
+    """
+
+    series: I4  # (n,) row of the series table
+    t_ns: I8  # (n,) event time, nanoseconds since 1970 UTC; of a window: its end
+    start_ns: I8  # (n,) start of the window; equal to t_ns for a sample
+    value: F8  # (n,) in the unit of the series
+    quality: U1  # (n,) GOOD, UNCERTAIN, BAD
+    fields: F8  # (n, k) further numbers of the row, named by the operator's `fields`
+    count: I8  # (1,) rows written so far, when this batch is a step's output
+
+    @property
+    def size(self) -> int:
+        """Rows in this batch."""
+        return self.series.size
+
+
+class GroupedBatch(NamedTuple):
+    """A `Batch` whose series are groups: each row also says which member it came from."""
+
+    series: I4  # (n,) row of the group
+    t_ns: I8
+    start_ns: I8
+    value: F8
+    quality: U1
+    fields: F8
+    count: I8
+    member: I4  # (n,) row of the series that the sample belongs to
+    slot: I4  # (n,) what the operator's `regroup` returned for that series
+
+
+def new_batch(capacity: int, width: int = 0) -> Batch:
+    """Room for `capacity` rows with `width` further numbers each; nothing written yet."""
+    return Batch(
+        series=np.zeros(capacity, np.int32),
+        t_ns=np.zeros(capacity, np.int64),
+        start_ns=np.zeros(capacity, np.int64),
+        value=np.zeros(capacity, np.float64),
+        quality=np.zeros(capacity, np.uint8),
+        fields=np.zeros((capacity, width), np.float64),
+        count=np.zeros(1, np.int64),
+    )
+
+
+def rows(batch: Batch, first: int, last: int) -> Batch:
+    """The rows [first, last) as views."""
+    return Batch(
+        series=batch.series[first:last],
+        t_ns=batch.t_ns[first:last],
+        start_ns=batch.start_ns[first:last],
+        value=batch.value[first:last],
+        quality=batch.quality[first:last],
+        fields=batch.fields[first:last],
+        count=batch.count,
+    )
+
+
+def take(batch: Batch, index: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
+    """The rows that `index` (positions or a mask) picks, copied."""
+    return Batch(
+        series=batch.series[index],
+        t_ns=batch.t_ns[index],
+        start_ns=batch.start_ns[index],
+        value=batch.value[index],
+        quality=batch.quality[index],
+        fields=batch.fields[index],
+        count=batch.count,
+    )
+
+
+def samples(series: I4, t_ns: I8, value: F8, quality: U1 | None = None) -> Batch:
+    """A batch of plain samples; values that are not finite get quality `BAD`."""
+    if quality is None:
+        quality = np.where(np.isfinite(value), GOOD, BAD).astype(np.uint8)
+    n = series.size
+    return Batch(
+        series, t_ns, t_ns, value, quality, np.zeros((n, 0), np.float64), np.zeros(1, np.int64)
+    )

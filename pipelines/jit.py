@@ -1,0 +1,69 @@
+"""The one decision about compilation: which functions numba compiles, how, and when.
+
+A `Kernel` compiles on its first call, so reading operators for `validate` or `--help` never
+loads numba.  A kernel that calls another kernel finds the compiled one through `_numba_type_`.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NO_CACHE: set[str] = set()
+"""Names of kernels that compile at each start because the cache directory is not usable."""
+
+
+class Kernel:
+    """A hot-path function that numba compiles when it is first needed."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.plain = fn
+        self.__name__ = fn.__name__
+        self.__doc__ = fn.__doc__
+        self.__module__ = fn.__module__
+        self._compiled: Callable[..., Any] | None = None
+
+    @property
+    def compiled(self) -> Callable[..., Any]:
+        """The numba dispatcher. Fast-math stays off: NaN means "not known" here."""
+        if self._compiled is None:
+            import numba  # noqa: PLC0415 - 0.3 s and 60 MB that `validate` must not pay
+
+            options = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+            try:
+                self._compiled = numba.njit(cache=True, **options)(self.plain)
+            except RuntimeError:  # numba: "cannot cache function: no locator available"
+                NO_CACHE.add(f"{self.__module__}.{self.__name__}")
+                self._compiled = numba.njit(**options)(self.plain)
+        return self._compiled
+
+    @property
+    def _numba_type_(self) -> Any:
+        import numba  # noqa: PLC0415
+
+        return numba.typeof(self.compiled)
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the compiled function."""
+        return (self._compiled or self.compiled)(*args)
+
+
+def kernel(fn: Callable[..., Any]) -> Kernel:
+    """Mark a function as a kernel: flat loops over arrays, no allocation, no exception."""
+    return Kernel(fn)
+
+
+def use_cache(directory: Path) -> Path:
+    """Keep compiled kernels under `directory`; call before the first kernel runs.
+
+    The folder's name holds a hash of every source file, because numba looks only at the file
+    of the outermost function and would go on using a stale helper from another file.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    chosen = directory / f"kernels-{digest.hexdigest()}"
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(chosen))
+    return chosen

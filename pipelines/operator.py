@@ -1,0 +1,239 @@
+"""The operator contract: what one file in `pipelines/operators` declares, and how it is found."""
+
+import enum
+import importlib
+import pkgutil
+from collections import namedtuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Final, Literal, get_args, get_origin
+
+import numpy as np
+
+from config.model import When
+from config.params import Params, Span
+from pipelines.jit import Kernel
+from pipelines.series import Labels
+
+GROUP: Final = "sensorweir.operators"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """One operator: everything else (schema, docs, state, contract tests) derives from it.
+
+    `step(batch, first, state, params, out) -> int` takes the rows of `batch` from `first` on, in
+    order, and appends to `out` (`out.count[0]` is the next free row).  It returns the next row to
+    take: `batch.series.size` when done, or the row for which a ring is full and must be widened
+    (then nothing of that row has been written to state or out).
+    `tick(clock_ns, first, last, state, params, out) -> None` handles series rows [first, last)
+    whose time has come to `clock_ns[row]` without a sample (NEVER: no sample so far).
+    Neither allocates, raises, or reads a clock.  `params` holds one array per parameter with a
+    row for each distinct set of values: `params.limit[params.row[s]]`.
+    """
+
+    name: str
+    summary: str
+    params: type[Params]
+    state: type[Any]
+    rows: type[Any]
+    step: Kernel
+    example: str
+    tick: Kernel | None = None
+    emits: Literal["sample", "window", "score"] = "sample"
+    fields: Callable[[Any], tuple[str, ...]] = lambda params: ()  # noqa: ARG005
+    """Names of the columns of `Batch.fields` that `out` gets."""
+    fanout: Callable[[Any], int] = lambda params: 1  # noqa: ARG005
+    """Rows written at most for one input row, or for one series in one tick."""
+    condition: Callable[[Any], When] | None = None
+    """The alert condition of a detector that the user gives no `when` for."""
+    regroup: Callable[[Any, Labels, tuple[str, ...]], tuple[Labels, int] | None] | None = None
+    """(params, labels, group_by) → labels of the group and a slot number, None to ignore the
+    series. The step then gets a `GroupedBatch`, and its state has a row per group."""
+    expected: Callable[[Any], tuple[Labels, ...]] | None = None
+    """Labels that shall have a row from the start, before any sample."""
+    version: int = 1
+    """Raised when the meaning of the state changes."""
+
+
+# --- state -------------------------------------------------------------------------------
+
+RING: Final = -1
+GROWING: Final = -2
+SINGLE: Final = -3
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Declares one array of an operator's state. All state starts as zeros."""
+
+    dtype: str
+    width: int | str = 0
+
+
+def column(dtype: str, width: int | str = 0) -> Any:
+    """Declare a state array, as the default of a field of the state's NamedTuple.
+
+    width 0: (S,), one value per series · n: (S, n) · the name of an int parameter: (S, largest
+    value of it) · RING: (S, W), a ring that holds positions `first[s] <= p < seen[s]` at slot
+    `p % W` (the state must have int64 columns `first` and `seen`) · GROWING: (S, W), the same W,
+    widened by copying · SINGLE: (1,), one value for all series.
+    """
+    return Column(dtype, width)
+
+
+RING_START: Final = 16
+
+
+def _shape(col: Column, rows: int, ring: int, params: Any) -> tuple[int, ...]:
+    if isinstance(col.width, str):
+        return (rows, int(getattr(params, col.width).max()))
+    if col.width in (RING, GROWING):
+        return (rows, ring)
+    if col.width == SINGLE:
+        return (1,)
+    return (rows, col.width) if col.width else (rows,)
+
+
+def columns(state: type[Any]) -> dict[str, Column]:
+    """The declared arrays of a state type by name."""
+    return dict(state._field_defaults)
+
+
+def new_state(state: type[Any], rows: int, params: Any, ring: int = RING_START) -> Any:
+    """Zeroed arrays for `rows` series; untouched rows cost no memory (calloc)."""
+    return state(
+        **{
+            name: np.zeros(_shape(col, rows, ring, params), col.dtype)
+            for name, col in columns(state).items()
+        }
+    )
+
+
+def ring_width(state: Any) -> int:
+    """W of the state's RING and GROWING columns, 0 where it has none."""
+    for name, col in columns(type(state)).items():
+        if col.width in (RING, GROWING):
+            return int(getattr(state, name).shape[1])
+    return 0
+
+
+def resized(state: Any, rows: int, ring: int, params: Any) -> Any:
+    """The same state with room for more series, or with wider rings. Nothing is lost."""
+    fresh = new_state(type(state), rows, params, ring)
+    old_ring = ring_width(state)
+    for name, col in columns(type(state)).items():
+        old, new = getattr(state, name), getattr(fresh, name)
+        if col.width == SINGLE:
+            new[:] = old
+        elif col.width == RING and ring != old_ring:
+            _relay(old, new, state.first, state.seen)
+        elif old.ndim == 2:
+            new[: old.shape[0], : old.shape[1]] = old
+        else:
+            new[: old.shape[0]] = old
+    return fresh
+
+
+def _relay(old: Any, new: Any, first: Any, seen: Any) -> None:
+    """Move ring contents to their slots in a wider ring."""
+    for s in np.flatnonzero(seen > first):
+        p = np.arange(first[s], seen[s])
+        new[s, p % new.shape[1]] = old[s, p % old.shape[1]]
+
+
+# --- parameters --------------------------------------------------------------------------
+
+
+def rows_of(params: type[Params]) -> type[Any]:
+    """The NamedTuple of arrays that a kernel reads these parameters from.
+
+    Fields: `row` (S,) i4, which set of values a series uses, then per parameter an array (R,):
+    float → f8 (None → NaN), int and duration → i8 (None → -1), bool → i8, a Literal → i8 index
+    of the choice, a Window → two arrays `<name>_ns` and `<name>_n`.  Others (text, lists) are
+    left out; an operator turns them into numbers by `Params.extra_rows()` if it has that method.
+    """
+    names = ["row"]
+    for name, field in params.model_fields.items():
+        if field.annotation is Span:
+            names += [f"{name}_ns", f"{name}_n"]
+        elif _kind(field.annotation) is not None:
+            names.append(name)
+    names += getattr(params, "EXTRA_ROWS", ())
+    made = namedtuple("Rows", names)  # type: ignore[misc]  # noqa: PYI024 - made from the model
+    made.__module__ = params.__module__  # numba's cache pickles it by this name
+    made.__qualname__ = "Rows"
+    return made
+
+
+def _kind(annotation: Any) -> str | None:
+    """'f' float, 'i' whole number, 'c' choice; None when no kernel can read it."""
+    if get_origin(annotation) is Literal:
+        return "c"
+    plain = [a for a in get_args(annotation) if a is not type(None)] or [annotation]
+    if len(plain) != 1:
+        return None
+    if get_origin(plain[0]) is Literal:
+        return "c"
+    if plain[0] is float:
+        return "f"
+    if plain[0] in (int, bool):
+        return "i"
+    return "c" if isinstance(plain[0], type) and issubclass(plain[0], enum.IntEnum) else None
+
+
+def choices(annotation: Any) -> tuple[Any, ...]:
+    """The values of a Literal, also inside `| None`."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next((get_args(a) for a in get_args(annotation) if get_origin(a) is Literal), ())
+
+
+def pack(operator: Operator, sets: list[Params], capacity: int) -> Any:
+    """Parameter arrays for the distinct `sets` of values; every series uses set 0 at first."""
+    arrays: dict[str, Any] = {"row": np.zeros(capacity, np.int32)}
+    for name, field in operator.params.model_fields.items():
+        values = [getattr(p, name) for p in sets]
+        if field.annotation is Span:
+            arrays[f"{name}_ns"] = np.array([v.ns for v in values], np.int64)
+            arrays[f"{name}_n"] = np.array([v.n for v in values], np.int64)
+            continue
+        kind = _kind(field.annotation)
+        if kind == "f":
+            arrays[name] = np.array([np.nan if v is None else v for v in values], np.float64)
+        elif kind == "i":
+            arrays[name] = np.array([-1 if v is None else int(v) for v in values], np.int64)
+        elif kind == "c":
+            known = choices(field.annotation)
+            arrays[name] = np.array([known.index(v) if v in known else -1 for v in values], np.int64)
+    extra = getattr(sets[0], "extra_rows", None)
+    if extra is not None:
+        arrays.update(extra())
+    return operator.rows(**arrays)
+
+
+# --- discovery ---------------------------------------------------------------------------
+
+
+@cache
+def load_all() -> Mapping[str, Operator]:
+    """Every operator: the files of `pipelines/operators`, then installed entry points.
+
+    Raises ValueError when two operators have one name, or an entry point is no `Operator`.
+    """
+    found: dict[str, Operator] = {}
+    package = importlib.import_module("pipelines.operators")
+    modules = [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
+    loaded = [importlib.import_module(name).OPERATOR for name in sorted(modules)]
+    for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
+        module = entry.load()
+        loaded.append(getattr(module, "OPERATOR", module))
+    for operator in loaded:
+        if not isinstance(operator, Operator):
+            raise ValueError(f"entry point in {GROUP} is no Operator: {operator!r}")
+        if operator.name in found:
+            raise ValueError(f"two operators are called {operator.name!r}")
+        found[operator.name] = operator
+    return found

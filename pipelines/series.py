@@ -1,0 +1,65 @@
+"""SeriesTable: which labels stand for which dense row, and how far the time of each row is."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from pipelines.batch import I8
+
+Labels = tuple[tuple[str, str], ...]
+"""(name, value) pairs sorted by name; `channel` is a label like the others."""
+
+NEVER: Final = np.iinfo(np.int64).min
+FULL: Final = -1
+
+
+def make_labels(pairs: dict[str, str]) -> Labels:
+    """Labels in their canonical order."""
+    return tuple(sorted(pairs.items()))
+
+
+class SeriesTable:
+    """Labels ↔ row of one stream; rows are given out in order of first appearance."""
+
+    def __init__(self, rows_max: int) -> None:
+        self.rows_max = rows_max
+        self.refused = 0
+        self._row: dict[Labels, int] = {}
+        self._labels: list[Labels] = []
+        self.clock_ns: I8 = np.full(64, NEVER, np.int64)
+        """(capacity,) event time up to which each series is complete; NEVER before any sample."""
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __iter__(self) -> Iterator[Labels]:
+        return iter(self._labels)
+
+    def labels(self, row: int) -> Labels:
+        """Labels of a row."""
+        return self._labels[row]
+
+    def find(self, labels: Labels) -> int | None:
+        """Row of these labels, None when never seen."""
+        return self._row.get(labels)
+
+    def intern(self, labels: Labels) -> int:
+        """Row of these labels, a new one at first sight; FULL when the table is."""
+        row = self._row.get(labels)
+        if row is not None:
+            return row
+        if len(self._labels) >= self.rows_max:
+            self.refused += 1
+            return FULL
+        row = len(self._labels)
+        self._row[labels] = row
+        self._labels.append(labels)
+        if row >= self.clock_ns.size:
+            self.clock_ns = np.concatenate((self.clock_ns, np.full(row, NEVER, np.int64)))
+        return row
+
+
+def series_key(labels: Labels) -> str:
+    """One line that names a series in ids and messages: 'channel=temperature,device=b7'."""
+    return ",".join(f"{name}={value}" for name, value in labels)
