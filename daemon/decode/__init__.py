@@ -1,0 +1,1 @@
+"""Payloads to readings: one file per format."""

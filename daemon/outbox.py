@@ -1,0 +1,226 @@
+"""Outbox: what shall be published, kept until the broker has taken it."""
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from daemon.ledger import Count, Gauge, Ledger, Reason
+from daemon.messages import DROP_ORDER, Kind, Outgoing
+
+log = logging.getLogger(__name__)
+
+STRIKES_MAX: Final = 2
+"""Connections that one output alone may cost before it is set aside."""
+
+
+class Parcel(NamedTuple):
+    """An output on its way, with the number that settles it."""
+
+    token: int
+    outgoing: Outgoing
+
+
+class Outbox:
+    """Bounded queue from the engine to the egress connection, in order of `put`.
+
+    An output is *waiting* until `take`, then *in flight* until `settle` or `refuse`; `lost`
+    brings those in flight back to the front.  When the bounds are exceeded, waiting outputs are
+    given up in `DROP_ORDER`, oldest first, and counted.
+    """
+
+    def __init__(self, messages_max: int, bytes_max: int, ledger: Ledger) -> None:
+        self.messages_max = messages_max
+        self.bytes_max = bytes_max
+        self.on_put: Callable[[], None] = _nothing
+        """Called after each `put`, in the engine's thread; the transport wakes up by it."""
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._waiting: dict[Kind, deque[Parcel]] = {kind: deque() for kind in DROP_ORDER}
+        self._in_flight: OrderedDict[int, Outgoing] = OrderedDict()
+        self._next_token = 1
+        self._bytes = 0
+        self._states_added = 0
+        self._suspects: set[int] = set()
+        self._alone = False
+        self._strikes: dict[int, int] = {}
+        ledger.watch(Gauge.OUTBOX_MESSAGES, self.__len__)
+        ledger.watch(Gauge.OUTBOX_BYTES, lambda: self._bytes)
+        ledger.watch(Gauge.OUTBOX_IN_FLIGHT, lambda: len(self._in_flight))
+
+    def __len__(self) -> int:
+        """Outputs that are not settled yet, waiting or in flight."""
+        return sum(map(len, self._waiting.values())) + len(self._in_flight)
+
+    def put(self, outputs: Iterable[Outgoing]) -> None:
+        """Queue outputs in order; never blocks, gives up what does not fit."""
+        produced: dict[Kind, int] = {}
+        with self._lock:
+            for outgoing in outputs:
+                self._waiting[outgoing.kind].append(Parcel(self._next_token, outgoing))
+                self._next_token += 1
+                self._bytes += _size(outgoing)
+                self._states_added += outgoing.kind == "state"
+                produced[outgoing.kind] = produced.get(outgoing.kind, 0) + 1
+            dropped = self._make_room()
+            for kind, n in produced.items():
+                self._ledger.count(Count.OUTPUTS_PRODUCED, n, kind=kind)
+            for (kind, reason), n in dropped.items():
+                self._ledger.count(Count.OUTPUTS_DISCARDED, n, kind=kind, reason=reason)
+        if dropped:
+            log.error(
+                "Outbox is full, outputs are discarded",
+                extra={"facts": {f"{k}_{r}": n for (k, r), n in dropped.items()}},
+            )
+        if produced:
+            self.on_put()
+
+    def take(self, most: int, in_flight_max: int) -> list[Parcel]:
+        """The next outputs in order, at most `most` and so that `in_flight_max` is kept.
+
+        While one of several outputs is suspected of making the broker hang up, they come one
+        at a time.
+        """
+        taken: list[Parcel] = []
+        with self._lock:
+            if self._alone:
+                in_flight_max = 1
+            while len(taken) < most and len(self._in_flight) < in_flight_max:
+                heads = [q for q in self._waiting.values() if q]
+                if not heads:
+                    break
+                parcel = min(heads, key=_head_token).popleft()
+                self._in_flight[parcel.token] = parcel.outgoing
+                taken.append(parcel)
+        return taken
+
+    def settle(self, token: int) -> None:
+        """The broker has it. An unknown or settled token is ignored."""
+        with self._lock:
+            outgoing = self._leave(token)
+            if outgoing is not None:
+                self._ledger.count(Count.OUTPUTS_PUBLISHED, kind=outgoing.kind)
+
+    def refuse(self, token: int, reason: Reason, facts: str = "") -> None:
+        """It can never be published: set it aside, count and log it."""
+        with self._lock:
+            outgoing = self._leave(token)
+            if outgoing is not None:
+                self._ledger.count(Count.OUTPUTS_DISCARDED, kind=outgoing.kind, reason=reason)
+        if outgoing is not None:
+            _log_refused(outgoing, reason, facts)
+
+    def lost(self, *, blame: bool) -> None:
+        """The connection is gone: bring what was in flight back to the front, in order.
+
+        `blame`: the broker hung up by itself, so what was in flight may be the cause.  When the
+        same outputs are in flight at a second such loss, they go one at a time from then on, and
+        the one that loses the connection alone `STRIKES_MAX` times is set aside.
+        """
+        poison: list[Outgoing] = []
+        with self._lock:
+            tokens = list(self._in_flight)
+            if blame and tokens:
+                poison = self._judge(tokens)
+            for token in reversed(list(self._in_flight)):
+                outgoing = self._in_flight[token]
+                self._waiting[outgoing.kind].appendleft(Parcel(token, outgoing))
+            self._in_flight.clear()
+        for outgoing in poison:
+            _log_refused(outgoing, Reason.POISON, "the broker hung up on it")
+
+    def _judge(self, tokens: list[int]) -> list[Outgoing]:
+        """Note who was in flight at this loss; return those that are found guilty."""
+        if len(tokens) == 1:
+            [token] = tokens
+            self._strikes[token] = self._strikes.get(token, 0) + 1
+            if self._strikes[token] >= STRIKES_MAX:
+                outgoing = self._leave(token)
+                assert outgoing is not None
+                self._ledger.count(
+                    Count.OUTPUTS_DISCARDED, kind=outgoing.kind, reason=Reason.POISON
+                )
+                return [outgoing]
+        elif self._suspects.intersection(tokens):
+            self._alone = True
+        self._suspects.update(tokens)
+        return []
+
+    def _leave(self, token: int) -> Outgoing | None:
+        outgoing = self._in_flight.pop(token, None)
+        if outgoing is not None:
+            self._bytes -= _size(outgoing)
+            self._strikes.pop(token, None)
+            self._suspects.discard(token)
+            if not self._suspects:
+                self._alone = False
+        return outgoing
+
+    def _make_room(self) -> dict[tuple[Kind, Reason], int]:
+        dropped: dict[tuple[Kind, Reason], int] = {}
+        for kind in DROP_ORDER:
+            if kind == "state" and self._is_full():
+                n = self._compact_states()
+                if n:
+                    dropped["state", Reason.SUPERSEDED] = n
+            n = 0
+            while self._is_full() and self._waiting[kind]:
+                parcel = self._waiting[kind].popleft()
+                self._forget(parcel)
+                n += 1
+            if n:
+                dropped[kind, Reason.OUTBOX_FULL] = n
+        return dropped
+
+    def _compact_states(self) -> int:
+        """Keep only the newest waiting state of each topic; returns how many went."""
+        waiting = self._waiting["state"]
+        # Only after as many new ones as half of those kept: one pass per put would be quadratic.
+        if self._states_added * 2 < len(waiting):
+            return 0
+        self._states_added = 0
+        newest = {parcel.outgoing.topic: parcel.token for parcel in waiting}
+        kept = deque(p for p in waiting if newest[p.outgoing.topic] == p.token)
+        for parcel in waiting:
+            if newest[parcel.outgoing.topic] != parcel.token:
+                self._forget(parcel)
+        self._waiting["state"] = kept
+        return len(waiting) - len(kept)
+
+    def _forget(self, parcel: Parcel) -> None:
+        self._bytes -= _size(parcel.outgoing)
+        self._strikes.pop(parcel.token, None)
+        self._suspects.discard(parcel.token)
+        if not self._suspects:
+            self._alone = False
+
+    def _is_full(self) -> bool:
+        return len(self) > self.messages_max or self._bytes > self.bytes_max
+
+
+def _log_refused(outgoing: Outgoing, reason: Reason, facts: str) -> None:
+    log.error(
+        "Output is set aside, it cannot be published",
+        extra={
+            "facts": {
+                "reason": str(reason),
+                "topic": outgoing.topic,
+                "kind": outgoing.kind,
+                "bytes": len(outgoing.payload),
+                "detail": facts,
+            }
+        },
+    )
+
+
+def _head_token(queue: deque[Parcel]) -> int:
+    return queue[0].token
+
+
+def _size(outgoing: Outgoing) -> int:
+    return len(outgoing.payload) + len(outgoing.topic)
+
+
+def _nothing() -> None:
+    return None

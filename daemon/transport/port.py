@@ -1,0 +1,72 @@
+"""Transport: how messages come in and go out, whatever carries them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from config.model import Broker
+from daemon.clock import Clock
+from daemon.inbox import Inbox
+from daemon.ledger import Ledger
+from daemon.messages import Message, Outgoing
+from daemon.outbox import Outbox
+
+
+def _ignore() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What every transport is made from."""
+
+    broker: Broker
+    client_id: str
+    """Base of the client ids on the broker; must be unique there."""
+    inbox: Inbox
+    outbox: Outbox
+    ledger: Ledger
+    clock: Clock
+    birth: Outgoing
+    """Published retained after each connect."""
+    will: Outgoing
+    """Published by the broker when we vanish, and by us when we stop; on the topic of `birth`."""
+    on_session_lost: Callable[[], None] = field(default=_ignore)
+    """Called when the broker has forgotten our session; messages may be missing."""
+
+
+class Transport(Protocol):
+    """Messages from subscriptions go into the inbox; what lies in the outbox goes out.
+
+    No method raises because of the network: a broker that is away shows in `connected`, and the
+    transport goes on trying for ever.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Is everything up: connected both ways, every subscription answered?"""
+        ...
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        ...
+
+    def subscribe(self, filters: Mapping[str, int]) -> None:
+        """Replace the whole set of subscriptions {MQTT filter: QoS}; others are unsubscribed."""
+        ...
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Tell the broker that these need not come again.
+
+        In order of arrival.  Messages of an earlier connection are skipped: their packet ids may
+        stand for something else by now.
+        """
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """What is known of each connection, for people and for `/readyz`; JSON types only."""
+        ...
+
+    def stop(self, drain_s: float) -> None:
+        """Publish what still waits for up to `drain_s` seconds, say good-bye, end all threads."""
+        ...
