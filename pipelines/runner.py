@@ -1,0 +1,175 @@
+"""StepRunner: one step of a pipeline at work, with the arrays that its operator reads and writes.
+
+Widening rings: a kernel that needs more room returns early (see `Operator`).  The runner then
+doubles the ring width of the state and goes on with the same row.  Once a doubling would pass
+`state_bytes_max`, the runner sets the state's SINGLE column `ring_fixed` to 1 instead; from then
+on the kernel must overwrite the oldest entry of the ring and count it in the SINGLE column
+`truncated`.  So a state with RING or GROWING columns declares both:
+
+    ring_fixed: U1 = column("u1", SINGLE)   # 1: overwrite the oldest, there is no more room
+    truncated: I8 = column("i8", SINGLE)    # entries overwritten while still inside a window
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from config.params import Params
+from pipelines.batch import I8, Batch, GroupedBatch, new_batch, rows
+from pipelines.operator import (
+    GROWING,
+    RING,
+    RING_START,
+    SINGLE,
+    Operator,
+    columns,
+    new_state,
+    pack,
+    resized,
+    ring_width,
+)
+
+ROWS_START: Final = 64
+TICK_ROWS: Final = 1024  # bounds the room made for output that a tick seldom has
+
+
+class StepRunner:
+    """Runs one operator over batches; owns its state, its packed parameters and its output.
+
+    What `run` and `tick` return are views that stay valid until the next call of either.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        sets: Sequence[Params],
+        rows_max: int,
+        state_bytes_max: int,
+    ) -> None:
+        """`sets`: distinct sets of parameter values; every series uses set 0 until `assign`."""
+        assert sets, "a step has at least one set of parameters"
+        self.operator = operator
+        self.rows_max = rows_max
+        self.state_bytes_max = state_bytes_max
+        self.fields: tuple[str, ...] = operator.fields(sets[0])
+        """Names of the columns of `Batch.fields` in what `run` and `tick` return."""
+        self._fanout = max(operator.fanout(p) for p in sets)
+        self._capacity = min(ROWS_START, rows_max)
+        self._params = pack(operator, list(sets), self._capacity)
+        self._sets = len(sets)
+        self._out = new_batch(0, len(self.fields))
+        self.state: Any = new_state(operator.state, self._capacity, self._params)
+        """The operator's arrays as they are: what a checkpoint holds. Replaced as they grow."""
+
+    @property
+    def capacity(self) -> int:
+        """Series rows that the state has room for at present."""
+        return self._capacity
+
+    def ensure(self, n_rows: int) -> None:
+        """Make room for series rows [0, n_rows), at least doubling; needs n_rows <= rows_max.
+
+        Rows are never refused for `state_bytes_max`: the series table has let them in already,
+        and the rings of a new row cost memory only as samples fill them.
+        """
+        if n_rows <= self._capacity:
+            return
+        assert n_rows <= self.rows_max, f"series row {n_rows - 1} of {self.rows_max}"
+        self._capacity = min(max(n_rows, 2 * self._capacity), self.rows_max)
+        row = np.zeros(self._capacity, np.int32)
+        row[: self._params.row.size] = self._params.row
+        self._params = self._params._replace(row=row)
+        ring = ring_width(self.state) or RING_START
+        self.state = resized(self.state, self._capacity, ring, self._params)
+
+    def assign(self, series_row: int, set_index: int) -> None:
+        """Let a series use the parameter set `set_index`; takes effect with its next row."""
+        assert 0 <= set_index < self._sets, f"parameter set {set_index} of {self._sets}"
+        self.ensure(series_row + 1)
+        self._params.row[series_row] = set_index
+
+    def run(self, batch: Batch | GroupedBatch) -> Batch:
+        """Take every row of `batch` in order; what comes out, in order."""
+        n = batch.series.size
+        if n:
+            self.ensure(int(batch.series.max()) + 1)
+        self._clear(n * self._fanout)
+        first = 0
+        while first < n:
+            first = self.operator.step(batch, first, self.state, self._params, self._out)
+            if first < n:
+                self._widen()
+        return rows(self._out, 0, int(self._out.count[0]))
+
+    def tick(self, clock_ns: I8, n_rows: int) -> Batch:
+        """Let series rows [0, n_rows) know that their time has come to `clock_ns[row]`.
+
+        `clock_ns`: (n_rows or more,) event time, NEVER where no sample came so far.
+        """
+        self._clear(0)
+        tick = self.operator.tick
+        if tick is not None and n_rows:
+            self.ensure(n_rows)
+            for first in range(0, n_rows, TICK_ROWS):
+                last = min(first + TICK_ROWS, n_rows)
+                self._reserve(int(self._out.count[0]) + (last - first) * self._fanout)
+                tick(clock_ns, first, last, self.state, self._params, self._out)
+        return rows(self._out, 0, int(self._out.count[0]))
+
+    def load(self, state: Any) -> None:
+        """Go on from the `state` of a runner of the same operator and parameter sets.
+
+        The arrays are copied. Ring widths come with the state, the limit on them does not.
+        """
+        saved = int(next((a.shape[0] for a in self._per_series(state)), 0))
+        self.ensure(saved)
+        ring = ring_width(state) or RING_START
+        self.state = resized(state, self._capacity, ring, self._params)
+        if ring_width(state):
+            self.state.ring_fixed[0] = 0
+
+    def counters(self) -> dict[str, int]:
+        """What the operator counted since its state began: its SINGLE columns of type i8."""
+        return {
+            name: int(getattr(self.state, name)[0])
+            for name, col in columns(self.operator.state).items()
+            if col.width == SINGLE and col.dtype == "i8"
+        }
+
+    def state_bytes(self) -> int:
+        """Bytes of all state arrays; rows that never saw a sample count but cost no memory."""
+        return sum(int(a.nbytes) for a in self.state)
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _per_series(self, state: Any) -> list[Any]:
+        known = columns(self.operator.state).items()
+        return [getattr(state, name) for name, col in known if col.width != SINGLE]
+
+    def _widen(self) -> None:
+        known = columns(self.operator.state).items()
+        names = [name for name, col in known if col.width in (RING, GROWING)]
+        assert names, f"{self.operator.name} stopped early, but has no ring to widen"
+        assert not self.state.ring_fixed[0], f"{self.operator.name} ignores ring_fixed"
+        more = sum(int(getattr(self.state, name).nbytes) for name in names)
+        if self.state_bytes() + more > self.state_bytes_max:
+            self.state.ring_fixed[0] = 1
+            return
+        self.state = resized(self.state, self._capacity, 2 * ring_width(self.state), self._params)
+
+    def _clear(self, capacity: int) -> None:
+        """An empty output with room for `capacity` rows."""
+        self._out.count[0] = 0
+        self._reserve(capacity)
+
+    def _reserve(self, capacity: int) -> None:
+        """Room for `capacity` rows in all; those written so far stay."""
+        old = self._out
+        if capacity <= old.size:
+            return
+        n = int(old.count[0])
+        self._out = new_batch(max(capacity, 2 * old.size), len(self.fields))
+        self._out.count[0] = n
+        for name in ("series", "t_ns", "start_ns", "value", "quality", "fields"):
+            getattr(self._out, name)[:n] = getattr(old, name)[:n]
