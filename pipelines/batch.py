@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     value: F8  # (n,) in the unit of the series
     quality: U1  # (n,) GOOD, UNCERTAIN, BAD
     fields: F8  # (n, k) further numbers of the row, named by the operator's `fields`
-    count: I8  # (1,) rows written so far, when this batch is a step's output
+    count: I8  # type: ignore[assignment] # (1,) rows written so far; nobody needs tuple.count
 
     @property
     def size(self) -> int:
@@ -45,7 +45,7 @@ class GroupedBatch(NamedTuple):
     value: F8
     quality: U1
     fields: F8
-    count: I8
+    count: I8  # type: ignore[assignment]
     member: I4  # (n,) row of the series that the sample belongs to
     slot: I4  # (n,) what the operator's `regroup` returned for that series
 

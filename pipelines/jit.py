@@ -30,7 +30,7 @@ class Kernel:
         if self._compiled is None:
             import numba  # noqa: PLC0415 - 0.3 s and 60 MB that `validate` must not pay
 
-            options = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+            options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
             try:
                 self._compiled = numba.njit(cache=True, **options)(self.plain)
             except RuntimeError:  # numba: "cannot cache function: no locator available"
@@ -42,7 +42,7 @@ class Kernel:
     def _numba_type_(self) -> Any:
         import numba  # noqa: PLC0415
 
-        return numba.typeof(self.compiled)
+        return numba.typeof(self.compiled)  # type: ignore[no-untyped-call]
 
     def __call__(self, *args: Any) -> Any:
         """Run the compiled function."""

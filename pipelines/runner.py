@@ -102,12 +102,22 @@ class StepRunner:
                 self._widen()
         return rows(self._out, 0, int(self._out.count[0]))
 
-    def tick(self, clock_ns: I8, n_rows: int) -> Batch:
+    def use(self, sets: Sequence[Params]) -> None:
+        """Replace the parameter sets; series keep the index of the one they were assigned."""
+        assert sets, "a step has at least one set of parameters"
+        row = self._params.row
+        self._fanout = max(self.operator.fanout(p) for p in sets)
+        self._params = pack(self.operator, list(sets), self._capacity)._replace(row=row)
+        self._sets = len(sets)
+
+    def tick(self, clock_ns: I8, n_rows: int, *, append: bool = False) -> Batch:
         """Let series rows [0, n_rows) know that their time has come to `clock_ns[row]`.
 
         `clock_ns`: (n_rows or more,) event time, NEVER where no sample came so far.
+        `append`: return what the last `run` wrote, followed by what this tick writes.
         """
-        self._clear(0)
+        if not append:
+            self._clear(0)
         tick = self.operator.tick
         if tick is not None and n_rows:
             self.ensure(n_rows)

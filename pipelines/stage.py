@@ -1,0 +1,165 @@
+"""Stage: one step in its place, between the series that go in and the series that come out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from config.model import Limits, Value
+from config.params import Params
+from pipelines.batch import I4, Batch, GroupedBatch, take
+from pipelines.operator import Operator
+from pipelines.runner import StepRunner
+from pipelines.series import FULL, Labels, SeriesTable
+from pipelines.values import Resolved, matches, reference, resolve
+
+
+class ParamSets:
+    """The distinct sets of parameter values of one step, one for each combination in use."""
+
+    def __init__(
+        self, model: type[Params], options: Mapping[str, Any], values: Mapping[str, Value]
+    ) -> None:
+        self.model = model
+        self.options = options
+        self.values = values
+        self.references = {k: r for k, v in options.items() if (r := reference(v)) is not None}
+        self.sets: list[Params] = []
+        self._index: dict[tuple[float | None, ...], int] = {}
+        self.of(())
+
+    def of(self, labels: Labels) -> int:
+        """Index of the set that a series with these labels uses; new sets are appended."""
+        numbers = tuple(r.number for r in self.resolved(labels).values())
+        index = self._index.get(numbers)
+        if index is None:
+            chosen = dict(zip(self.references, numbers, strict=True))
+            given = {k: v for k, v in {**self.options, **chosen}.items() if v is not None}
+            self.sets.append(self.model.model_validate(given))
+            index = self._index[numbers] = len(self.sets) - 1
+        return index
+
+    def resolved(self, labels: Labels) -> dict[str, Resolved]:
+        """Value and place of each parameter that is a reference."""
+        return {k: resolve(self.values, r, labels) for k, r in self.references.items()}
+
+
+class Stage:
+    """An operator between two series tables; the same table when it keeps the series apart."""
+
+    def __init__(
+        self, operator: Operator, sets: ParamSets, group_by: tuple[str, ...], limits: Limits
+    ) -> None:
+        self.operator = operator
+        self.sets = sets
+        self.group_by = group_by
+        self.runner = StepRunner(operator, sets.sets, limits.series_max, limits.state_bytes_max)
+        self.table_in = self.table_out = SeriesTable(limits.series_max)
+        self._group: I4 = np.full(64, FULL, np.int32)
+        self._slot: I4 = np.zeros(64, np.int32)
+        self._members = 0
+        self._assigned = 0
+
+    def connect(self, table_in: SeriesTable) -> SeriesTable:
+        """Take samples of these series; the table of what comes out."""
+        self.table_in = table_in
+        if self.operator.regroup is None:
+            self.table_out = table_in
+        if self.operator.expected is not None:
+            for labels in self.operator.expected(self.sets.sets[0]):
+                self.table_out.intern(labels)
+        return self.table_out
+
+    def run(self, batch: Batch, ticking: bool) -> Batch:
+        """What comes of these rows, and, when ticking, of the time that has passed."""
+        self.sync()
+        out = self.runner.run(self._grouped(batch) if self.operator.regroup else batch)
+        if not ticking or self.operator.tick is None:
+            return out
+        return self.runner.tick(self.table_out.clock_ns, len(self.table_out), append=True)
+
+    def sync(self) -> None:
+        """Give new series their group and their parameters."""
+        if self.operator.regroup is not None:
+            for row in range(self._members, len(self.table_in)):
+                self._join(row, self.table_in.labels(row))
+            self._members = len(self.table_in)
+            known = self._group[: self._members] != FULL
+            np.maximum.at(
+                self.table_out.clock_ns,
+                self._group[: self._members][known],
+                self.table_in.clock_ns[: self._members][known],
+            )
+        if self._assigned < len(self.table_out):
+            self.assign(self._assigned)
+
+    def assign(self, first: int = 0) -> None:
+        """Resolve the parameters of the series from row `first` on."""
+        indices = [
+            self.sets.of(self.table_out.labels(row)) for row in range(first, len(self.table_out))
+        ]
+        self.runner.use(self.sets.sets)
+        for row, index in enumerate(indices, first):
+            self.runner.assign(row, index)
+        self._assigned = len(self.table_out)
+
+    def params_of(self, labels: Labels) -> Params:
+        """The parameters that a series with these labels has."""
+        return self.sets.sets[self.sets.of(labels)]
+
+    def _join(self, row: int, labels: Labels) -> None:
+        assert self.operator.regroup is not None
+        if row >= self._group.size:
+            self._group = np.concatenate((self._group, np.full(row, FULL, np.int32)))
+            self._slot = np.concatenate((self._slot, np.zeros(row, np.int32)))
+        chosen = self.operator.regroup(self.sets.sets[0], labels, self.group_by)
+        if chosen is not None:
+            self._group[row] = self.table_out.intern(chosen[0])
+            self._slot[row] = chosen[1]
+
+    def _grouped(self, batch: Batch) -> GroupedBatch:
+        group = self._group[batch.series]
+        if (group == FULL).any():
+            batch = take(batch, group != FULL)
+            group = self._group[batch.series]
+        slot = self._slot[batch.series]
+        return GroupedBatch(*batch._replace(series=group), member=batch.series, slot=slot)
+
+
+class Selection:
+    """Which series of the upstream table a pipeline takes, and under which of its own rows."""
+
+    def __init__(self, where: Mapping[str, tuple[str, ...]], rows_max: int) -> None:
+        self.where = where
+        self.table = SeriesTable(rows_max)
+        self._row: I4 = np.full(64, FULL, np.int32)
+        self._upstream: I4 = np.zeros(64, np.int32)
+        self._known = 0
+
+    def run(self, batch: Batch, upstream: SeriesTable) -> Batch:
+        """The rows that belong here, with our row numbers."""
+        self._sync(upstream)
+        row = self._row[batch.series]
+        if row.size and row.min() == FULL:
+            batch = take(batch, row != FULL)
+            row = self._row[batch.series]
+        return batch._replace(series=row)
+
+    def tick(self, upstream: SeriesTable) -> None:
+        """Take over how far each series' time has come."""
+        self._sync(upstream)
+        n = len(self.table)
+        self.table.clock_ns[:n] = upstream.clock_ns[self._upstream[:n]]
+
+    def _sync(self, upstream: SeriesTable) -> None:
+        for row in range(self._known, len(upstream)):
+            if row >= self._row.size:
+                self._row = np.concatenate((self._row, np.full(row, FULL, np.int32)))
+                self._upstream = np.concatenate((self._upstream, np.zeros(row, np.int32)))
+            labels = upstream.labels(row)
+            if matches(self.where, labels):
+                ours = self.table.intern(labels)
+                self._row[row] = ours
+                if ours != FULL:
+                    self._upstream[ours] = row
+        self._known = len(upstream)
