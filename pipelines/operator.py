@@ -153,7 +153,8 @@ def rows_of(params: type[Params]) -> type[Any]:
     Fields: `row` (S,) i4, which set of values a series uses, then per parameter an array (R,):
     float → f8 (None → NaN), int and duration → i8 (None → -1), bool → i8, a Literal → i8 index
     of the choice, a Window → two arrays `<name>_ns` and `<name>_n`.  Others (text, lists) are
-    left out; an operator turns them into numbers by `Params.extra_rows()` if it has that method.
+    left out; an operator turns them into numbers by a class method `extra_rows(sets)`, which
+    returns an array for each name in the class variable `EXTRA_ROWS`, one entry per set.
     """
     names = ["row"]
     for name, field in params.model_fields.items():
@@ -207,10 +208,12 @@ def pack(operator: Operator, sets: list[Params], capacity: int) -> Any:
             arrays[name] = np.array([-1 if v is None else int(v) for v in values], np.int64)
         elif kind == "c":
             known = choices(field.annotation)
-            arrays[name] = np.array([known.index(v) if v in known else -1 for v in values], np.int64)
-    extra = getattr(sets[0], "extra_rows", None)
+            arrays[name] = np.array(
+                [known.index(v) if v in known else -1 for v in values], np.int64
+            )
+    extra = getattr(operator.params, "extra_rows", None)
     if extra is not None:
-        arrays.update(extra())
+        arrays.update(extra(sets))
     return operator.rows(**arrays)
 
 
