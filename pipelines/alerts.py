@@ -11,7 +11,6 @@ import numpy as np
 from pydantic import Field
 
 from config.params import Params
-from config.units import Duration
 from pipelines.batch import BAD, F8, GOOD, I8, U1, Batch
 from pipelines.jit import kernel
 from pipelines.operator import Operator, column, rows_of
@@ -29,11 +28,11 @@ class Limits(Params):
     low: float | None = None
     high: float | None = None
     deadband: float = Field(0.0, ge=0)
-    on_delay: Duration = 0
-    off_delay: Duration = 0
+    on_delay_ns: int = Field(0, ge=0)
+    off_delay_ns: int = Field(0, ge=0)
     latch: bool = False
     update_by: float | None = Field(None, gt=0)
-    width: int = Field(1, ge=1, description="Numbers remembered of the row that raised.")
+    width: int = Field(1, ge=1, description="Columns of `State.fields`: one more than the row has.")
 
 
 class State(NamedTuple):
@@ -73,12 +72,12 @@ def _due(s: int, t: int, state: State, params: Any, out: Batch) -> None:
     if state.unknown[s] == 1:
         return
     if state.phase[s] == PENDING:
-        due = state.since_ns[s] + params.on_delay[p]
+        due = state.since_ns[s] + params.on_delay_ns[p]
         if t >= due:
             state.phase[s] = ACTIVE
             _tell(s, due, RAISED, state, out)
     elif state.phase[s] == ACTIVE and state.clearing[s] == 1 and params.latch[p] == 0:
-        due = state.normal_ns[s] + params.off_delay[p]
+        due = state.normal_ns[s] + params.off_delay_ns[p]
         if t >= due:
             state.phase[s] = NORMAL
             state.clearing[s] = 0
@@ -118,7 +117,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         if state.phase[s] == PENDING:
             if beyond > state.excess[s]:
                 state.worst[s], state.excess[s] = x, beyond
-            if t - state.since_ns[s] >= params.on_delay[p]:
+            if t - state.since_ns[s] >= params.on_delay_ns[p]:
                 state.phase[s] = ACTIVE
                 _tell(s, t, RAISED, state, out)
         elif state.phase[s] == ACTIVE:
@@ -132,7 +131,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 if state.clearing[s] == 0:
                     state.clearing[s] = 1
                     state.normal_ns[s] = t
-                if t - state.normal_ns[s] >= params.off_delay[p] and params.latch[p] == 0:
+                if t - state.normal_ns[s] >= params.off_delay_ns[p] and params.latch[p] == 0:
                     state.phase[s] = NORMAL
                     state.clearing[s] = 0
                     _tell(s, t, CLEARED, state, out)
@@ -157,5 +156,5 @@ OPERATOR = Operator(
     tick=tick,
     fields=lambda params: ("kind", "worst") + ("",) * (params.width - 1),
     fanout=lambda params: 2,  # noqa: ARG005 - a delay that ran out, then the sample itself
-    example="alert: {high: 90, deadband: 5, on_delay: 30s}",
+    example="alert: {high: 90, deadband: 5, on_delay_ns: 30000000000}",
 )

@@ -103,6 +103,18 @@ class Stage:
             self.runner.assign(row, index)
         self._assigned = len(self.table_out)
 
+    def revalue(self, values: Mapping[str, Value]) -> None:
+        """Take other per-device values; state stays as it is."""
+        self.sets = ParamSets(self.sets.model, self.sets.options, values)
+        self.assign()
+
+    def group(self, row: int) -> int:
+        """Row of `table_out` that a row of `table_in` belongs to, FULL when it is ignored."""
+        if self.operator.regroup is None:
+            return row
+        self.sync()
+        return int(self._group[row])
+
     def params_of(self, labels: Labels) -> Params:
         """The parameters that a series with these labels has."""
         return self.sets.sets[self.sets.of(labels)]
@@ -144,6 +156,10 @@ class Selection:
             batch = take(batch, row != FULL)
             row = self._row[batch.series]
         return batch._replace(series=row)
+
+    def row(self, upstream_row: int) -> int:
+        """Our row of an upstream row, FULL when it is not taken."""
+        return int(self._row[upstream_row])
 
     def tick(self, upstream: SeriesTable) -> None:
         """Take over how far each series' time has come."""

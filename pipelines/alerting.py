@@ -1,0 +1,270 @@
+"""Alerting: the alert of one pipeline, from rows of its last step to events."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from config.model import Alert, Value
+from config.model import Limits as Bounds
+from pipelines import events
+from pipelines.alerts import (
+    ACTIVE,
+    CLEARED,
+    KIND,
+    OPERATOR,
+    OWN_FIELDS,
+    RAISED,
+    UPDATED,
+    WORST,
+    Limits,
+)
+from pipelines.batch import Batch
+from pipelines.events import Event, event_id, rfc3339
+from pipelines.runner import StepRunner
+from pipelines.series import NEVER, Labels, SeriesTable
+from pipelines.stage import Stage
+from pipelines.values import reference, resolve
+
+_TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED, UPDATED: events.UPDATED}
+_STATES: Final = {RAISED: "active", CLEARED: "cleared", UPDATED: "active"}
+
+
+class Alerting:
+    """State machine of one pipeline's alert, with the limits that each series has."""
+
+    def __init__(
+        self,
+        identity: tuple[str, str],
+        alert: Alert,
+        values: Mapping[str, Value],
+        last: Stage | None,
+        bounds: Bounds,
+    ) -> None:
+        """`identity`: names of gateway and pipeline; `last`: the step whose output is watched."""
+        self.gateway, self.pipeline = identity
+        self.alert = alert
+        self.values = values
+        self.last = last
+        self.fields: tuple[str, ...] = last.runner.fields if last else ()
+        self.span = _span(last)
+        self.table = SeriesTable(bounds.series_max)
+        self._sets: list[Limits] = []
+        self._origin: list[str] = []
+        self._index: dict[tuple[Limits, str], int] = {}
+        self._of_row: list[int] = []
+        self._limits_of(())
+        self.runner = StepRunner(OPERATOR, self._sets, bounds.series_max, bounds.state_bytes_max)
+
+    def connect(self, table: SeriesTable) -> None:
+        """Watch these series."""
+        self.table = table
+
+    def run(self, batch: Batch, ticking: bool) -> Batch:
+        """Transitions in order: a row for each change of each series' state."""
+        if len(self._of_row) < len(self.table):
+            self.assign(len(self._of_row))
+        out = self.runner.run(batch)
+        if ticking:
+            out = self.runner.tick(self.table.clock_ns, len(self.table), append=True)
+        return out
+
+    def assign(self, first: int = 0) -> None:
+        """Resolve the limits of the series from row `first` on."""
+        self._of_row[first:] = [
+            self._limits_of(self.table.labels(row)) for row in range(first, len(self.table))
+        ]
+        self.runner.use(self._sets)
+        for row in range(first, len(self.table)):
+            self.runner.assign(row, self._of_row[row])
+
+    def revalue(self, values: Mapping[str, Value]) -> None:
+        """Take other per-device values; states stay as they are."""
+        self.values = values
+        self._sets, self._origin, self._index = [], [], {}
+        self._limits_of(())
+        self.assign()
+
+    def active(self) -> list[int]:
+        """Rows of the series whose alert is active."""
+        return [int(row) for row in np.flatnonzero(self.runner.state.phase == ACTIVE)]
+
+    def tell(self, out: Batch, causes: Callable[[int, int], tuple[str, ...]]) -> list[Event]:
+        """The events of these transitions; `causes(row, onset)` names what led to one."""
+        return [
+            self._event(
+                row=int(out.series[i]),
+                kind=int(out.fields[i, KIND]),
+                times=(int(out.start_ns[i]), int(out.t_ns[i])),
+                numbers=(float(out.value[i]), float(out.fields[i, WORST])),
+                extra=out.fields[i, OWN_FIELDS:].tolist(),
+                causes=causes(int(out.series[i]), int(out.start_ns[i])),
+            )
+            for i in range(out.size)
+        ]
+
+    def retire(self, reason: str) -> list[Event]:
+        """Clear every active alert, because the pipeline is going away or starts afresh."""
+        state = self.runner.state
+        told = []
+        for row in self.active():
+            clock = int(self.table.clock_ns[row])
+            onset = int(state.since_ns[row])
+            event = self._event(
+                row=row,
+                kind=CLEARED,
+                times=(onset, max(clock, onset) if clock != NEVER else onset),
+                numbers=(float(state.last[row]), float(state.worst[row])),
+                extra=[],
+                causes=(),
+            )
+            told.append(_with(event, reason=reason))
+        return told
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _limits_of(self, labels: Labels) -> int:
+        chosen = self._choose(labels)
+        index = self._index.get(chosen)
+        if index is None:
+            index = self._index[chosen] = len(self._sets)
+            self._sets.append(chosen[0])
+            self._origin.append(chosen[1])
+        return index
+
+    def _choose(self, labels: Labels) -> tuple[Limits, str]:
+        """Limits of a series, and where its limit was written."""
+        when, base = self.alert.when, "alert.when"
+        if when is None or (when.above, when.below, when.outside) == (None, None, None):
+            assert self.last is not None, "checked when the configuration was read"
+            condition = self.last.operator.condition
+            assert condition is not None, "checked when the configuration was read"
+            default = condition(self.last.params_of(labels))
+            given = {} if when is None else {k: getattr(when, k) for k in when.model_fields_set}
+            when, base = default.model_copy(update=given), f"default of {self.last.operator.name}"
+        origins: list[str] = []
+
+        def number(written: float | str | None, place: str) -> float | None:
+            name = reference(written)
+            if name is None:
+                assert not isinstance(written, str)
+                if written is not None and place:
+                    origins.append(base if base.startswith("default") else f"{base}.{place}")
+                return written
+            found = resolve(self.values, name, labels)
+            if place:
+                origins.append(found.origin)
+            return found.number
+
+        high, low = number(when.above, "above"), number(when.below, "below")
+        if when.outside is not None:
+            low, high = (number(x, "outside") for x in when.outside)
+        limits = Limits(
+            low=low,
+            high=high,
+            deadband=number(when.deadband, "") or 0.0,
+            on_delay_ns=when.on_delay,
+            off_delay_ns=when.off_delay,
+            latch=when.latch,
+            update_by=number(self.alert.update_by, ""),
+            width=1 + len(self.fields),
+        )
+        return limits, ", ".join(dict.fromkeys(origins))
+
+    def _event(
+        self,
+        row: int,
+        kind: int,
+        times: tuple[int, int],
+        numbers: tuple[float, float],
+        extra: list[float],
+        causes: tuple[str, ...],
+    ) -> Event:
+        labels, (onset, when) = self.table.labels(row), times
+        limits, origin = self._sets[self._of_row[row]], self._origin[self._of_row[row]]
+        ids = (self.gateway, self.pipeline, labels)
+        limit = {
+            name: value
+            for name, value in (
+                ("above", limits.high),
+                ("below", limits.low),
+                ("deadband", limits.deadband or None),
+                ("from", origin),
+            )
+            if value is not None
+        }
+        data: dict[str, Any] = {
+            "alert": event_id(*ids, "alert", onset),
+            "state": _STATES[kind],
+            "pipeline": self.pipeline,
+            "labels": dict(labels),
+            "severity": self.alert.severity,
+            "value": _finite(numbers[0]),
+            "worst": _finite(numbers[1]),
+            "limit": limit,
+            "since": rfc3339(onset),
+        }
+        if self.span:
+            data["window"] = self.span
+        if kind == CLEARED:
+            data["duration_s"] = (when - onset) / 1e9
+        known = {n: _finite(x) for n, x in zip(self.fields, extra, strict=False)}
+        if known:
+            data["detail"] = known
+        data["message"] = self._message(data)
+        return Event(
+            id=event_id(*ids, _TYPES[kind], when),
+            type=_TYPES[kind],
+            pipeline=self.pipeline,
+            labels=labels,
+            time_ns=when,
+            data=data,
+            causes=causes,
+        )
+
+    def _message(self, data: Mapping[str, Any]) -> str:
+        limit = data["limit"]
+        sides = " / ".join(
+            f"{side} {limit[side]:g}" for side in ("above", "below") if side in limit
+        )
+        words = {
+            "pipeline": self.pipeline,
+            "severity": self.alert.severity,
+            "state": data["state"],
+            "value": "unknown" if data["value"] is None else f"{data['value']:.6g}",
+            "worst": "unknown" if data["worst"] is None else f"{data['worst']:.6g}",
+            "limit": sides,
+            "labels": ", ".join(f"{k}={v}" for k, v in data["labels"].items()),
+            **data["labels"],
+        }
+        text = self.alert.message or "{pipeline} {state}: {value} ({limit}), {labels}"
+        return re.sub(r"\{(\w+)\}", lambda m: words.get(m[1], m[0]), text)
+
+
+def _finite(number: float) -> float | None:
+    """JSON knows no NaN: what is not known is null."""
+    return number if math.isfinite(number) else None
+
+
+def _with(event: Event, **more: Any) -> Event:
+    return Event(
+        id=event.id,
+        type=event.type,
+        pipeline=event.pipeline,
+        labels=event.labels,
+        time_ns=event.time_ns,
+        data={**event.data, **more},
+        causes=event.causes,
+        revision=event.revision,
+    )
+
+
+def _span(last: Stage | None) -> str | int | None:
+    """The window that the watched value was computed over, as it was written."""
+    if last is None:
+        return None
+    dumped = last.sets.sets[0].model_dump()
+    found = dumped.get("window") or dumped.get("size") or dumped.get("timeout")
+    return found if isinstance(found, str | int) else None

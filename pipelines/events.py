@@ -1,0 +1,48 @@
+"""Events: what a pipeline tells the world, as plain values with ids that a replay repeats."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+from pipelines.series import Labels, series_key
+
+ACTIVE: Final = "sensorweir.alert.active"
+CLEARED: Final = "sensorweir.alert.cleared"
+UPDATED: Final = "sensorweir.alert.updated"
+WINDOW: Final = "sensorweir.window"
+SAMPLE: Final = "sensorweir.sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An immutable fact. Equal input gives equal events, whatever the batches and the clock."""
+
+    id: str
+    type: str
+    pipeline: str
+    labels: Labels
+    time_ns: int
+    data: Mapping[str, Any]
+    causes: tuple[str, ...] = ()
+    """Ids of events, or names of samples (`sample_name`), that this one was derived from."""
+    revision: int = 1
+
+
+def event_id(gateway: str, pipeline: str, labels: Labels, kind: str, time_ns: int) -> str:
+    """32 hex digits out of what the event is about; no wall clock, no counter."""
+    text = "\0".join((gateway, pipeline, series_key(labels), kind, str(time_ns)))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def sample_name(source: str, labels: Labels, time_ns: int) -> str:
+    """How a sample that has no id of its own is named as a cause."""
+    return f"{source}/{series_key(labels)}@{rfc3339(time_ns)}"
+
+
+def rfc3339(time_ns: int) -> str:
+    """Nanoseconds since 1970 → '2026-11-23T05:00:00.25Z', as many digits as needed."""
+    seconds, ns = divmod(time_ns, 1_000_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{ns:09d}".rstrip("0").rstrip(".") + "Z"
