@@ -97,7 +97,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
         if state.phase[s] == PENDING or state.clearing[s] == 1:
-            _due(s, t, state, params, out)
+            _due(s, t - 1, state, params, out)  # at its very end the sample itself decides
         if not np.isfinite(x) or batch.quality[i] == BAD:
             state.unknown[s] = 1
             continue

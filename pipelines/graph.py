@@ -72,6 +72,14 @@ class Graph:
         }
         return self._through(flows, ticking=True)
 
+    def flush(self) -> list[Event]:
+        """Take the samples that still wait for others, because no more will come."""
+        flows = {
+            ("source", name): Flow(stage.reorder.flush(), stage.table)
+            for name, stage in self.sources.items()
+        }
+        return self._through(flows, ticking=False)
+
     def retired(self, following: "Graph") -> list[Event]:
         """What must be told about pipelines that `following` does not go on with."""
         told = []

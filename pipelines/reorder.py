@@ -210,6 +210,14 @@ class Reorder:
         advance(now_ns, len(self.table), self._times, self._pool, self.rules, self._out)
         return self._released()
 
+    def flush(self) -> Batch:
+        """All samples that wait, in order, because no more will come."""
+        self._make_room(0)
+        for s in range(len(self.table)):
+            until = int(self._times.head_ns[s])
+            _release(s, until, until, self._times, self._pool, self.rules, self._out)
+        return self._released()
+
     def _make_room(self, more: int) -> None:
         need = self.held + more
         if self._out.size < need:

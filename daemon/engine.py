@@ -1,0 +1,139 @@
+"""Engine: the turn that takes what has arrived, runs it through, and hands on what came of it.
+
+One thread owns everything here. Time comes in with the messages: ticks lie on a grid of
+processing time (`pipelines.graph.TICK_NS`), before the first message that arrived after them,
+so the same messages with the same times of arrival give the same events however they are cut.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from config.model import Gateway
+from daemon.clock import Clock
+from daemon.decode.reader import SourceReader
+from daemon.decode.route import Router
+from daemon.encode import Encoder
+from daemon.inbox import Inbox
+from daemon.ledger import Count, Gauge, Ledger, Reason
+from daemon.messages import Message
+from daemon.outbox import Outbox
+from daemon.transport.port import Transport
+from pipelines.events import Event
+from pipelines.graph import TICK_NS, Graph
+from pipelines.reorder import DUPLICATE, FUTURE, LATE, USED
+
+
+class Engine:
+    """The data plane of one daemon."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        inbox: Inbox,
+        outbox: Outbox,
+        ledger: Ledger,
+        clock: Clock,
+        transport: Transport,
+    ) -> None:
+        self.inbox, self.outbox, self.transport = inbox, outbox, transport
+        self.ledger, self.clock = ledger, clock
+        self.turns = 0
+        self.turned_ns = clock.monotonic_ns()
+        """When the last turn ended, on the steady clock; health looks at it."""
+        self._ticked_ns = clock.now_ns() // TICK_NS * TICK_NS
+        self._fates: dict[str, list[int]] = {}
+        self._adopt(graph)
+
+    def turn(self, wait_s: float) -> int:
+        """Take what has arrived, run it through, hand on what came of it; messages taken.
+
+        Waits up to `wait_s` for the first message. Messages are acknowledged when their effects
+        are in the outbox.
+        """
+        messages = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
+        told: list[Event] = []
+        for part, tick_ns in self._parts(messages, self.clock.now_ns()):
+            if part:
+                told += self.graph.run(
+                    {
+                        source: self._readers[source].read(few)
+                        for source, few in self._router.split(part)
+                    }
+                )
+            else:
+                told += self.graph.tick(tick_ns)
+        self._hand_on(told)
+        if messages:
+            self.transport.acknowledge(messages)
+        self.turns += 1
+        self.turned_ns = self.clock.monotonic_ns()
+        return len(messages)
+
+    def adopt(self, graph: Graph) -> None:
+        """Go on with another graph, between two turns; end what only the old one told."""
+        before = self.graph
+        self._hand_on(before.retired(graph))
+        for name, source in before.sources.items():
+            if graph.sources.get(name) is not source:
+                self.ledger.count(
+                    Count.SAMPLES_DROPPED,
+                    source.reorder.held,
+                    reason=Reason.SUPERSEDED,
+                    source=name,
+                )
+                del self._fates[name]
+        self._adopt(graph)
+
+    def flush(self) -> None:
+        """Hand on samples that still wait for others, because no more will come."""
+        self._hand_on(self.graph.flush())
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _adopt(self, graph: Graph) -> None:
+        self.graph = graph
+        self.gateway: Gateway = graph.gateway
+        self._encoder = Encoder(graph.gateway)
+        self._router = Router(graph.gateway.sources, self.ledger)
+        self._readers = {
+            name: SourceReader(
+                name, stage.source, stage.table, graph.gateway.limits, self.ledger
+            )
+            for name, stage in graph.sources.items()
+        }
+
+    def _parts(
+        self, messages: Sequence[Message], now_ns: int
+    ) -> Iterator[tuple[Sequence[Message], int]]:
+        """Messages cut where ticks fall between them: (messages, 0) and (nothing, tick)."""
+        first = 0
+        while first < len(messages):
+            due = self._ticked_ns + TICK_NS
+            last = bisect_left(messages, due, first, key=lambda m: m.arrival_ns)
+            if last == first:
+                yield (), self._tick_before(messages[first].arrival_ns)
+            else:
+                yield messages[first:last], 0
+            first = last
+        if now_ns >= self._ticked_ns + TICK_NS:
+            yield (), self._tick_before(now_ns)
+
+    def _tick_before(self, time_ns: int) -> int:
+        self._ticked_ns = time_ns // TICK_NS * TICK_NS
+        return self._ticked_ns
+
+    def _hand_on(self, told: Sequence[Event]) -> None:
+        self.outbox.put(out for event in told for out in self._encoder.encode(event))
+        for name, stage in self.graph.sources.items():
+            fate = stage.reorder.fate.tolist()
+            before = self._fates.get(name, [0] * len(fate))
+            for count, index in (
+                (Count.SAMPLES_USED, USED),
+                (Count.SAMPLES_LATE, LATE),
+                (Count.SAMPLES_DUPLICATE, DUPLICATE),
+                (Count.SAMPLES_FUTURE, FUTURE),
+            ):
+                if fate[index] > before[index]:
+                    self.ledger.count(count, fate[index] - before[index], source=name)
+            self._fates[name] = fate
+            self.ledger.gauge(Gauge.SAMPLES_BUFFERED, stage.reorder.held, source=name)

@@ -1,0 +1,176 @@
+"""Order per series: against a naive twin, in any cut, with wrong clocks and silent series."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.reorder import DUPLICATE, FORCED, FUTURE, LATE, USED, Arrivals, Reorder, Rules
+from pipelines.series import NEVER, SeriesTable, make_labels
+from tests.operator_runs import interpreted
+
+S = 1_000_000_000
+T0 = 1_764_000_000 * S
+
+
+def stage(lateness=2, future=60, idle=-1, series=3, room=1000):
+    table = SeriesTable(100)
+    for s in range(series):
+        table.intern(make_labels({"device": str(s)}))
+    return Reorder(table, Rules(lateness * S, future * S, idle * S if idle >= 0 else -1), room)
+
+
+def arrivals(rows):
+    s, t, v, a = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Arrivals(
+        np.array(s, np.int32),
+        np.array(t, np.int64) * S + T0,
+        np.array(v, np.float64),
+        np.array(a, np.int64) * S + T0,
+    )
+
+
+def released(out):
+    return [
+        (s, (t - T0) // S, v)
+        for s, t, v in zip(out.series.tolist(), out.t_ns.tolist(), out.value.tolist(), strict=True)
+    ]
+
+
+def naive(rows, lateness, future):
+    """The docstring of `admit`, one series at a time, with lists."""
+    waiting, last, head, out, fate = {}, {}, {}, [], [0] * 5
+    for s, t, v, a in rows:
+        mine = waiting.setdefault(s, [])
+        if t > a + future:
+            fate[FUTURE] += 1
+        elif s in last and t < last[s][0]:
+            fate[LATE] += 1
+        elif (t, v) == last.get(s) or any((t, v) == (w[0], w[1]) for w in mine):
+            fate[DUPLICATE] += 1
+        else:
+            mine.append((t, v, a))
+            mine.sort(key=lambda w: w[0])
+            head[s] = max(t, head.get(s, t))
+            until = max([head[s] - lateness] + [w[0] for w in mine if w[2] + lateness <= a])
+            for w in [w for w in mine if w[0] <= until]:
+                out.append((s, w[0], w[1]))
+                last[s] = (w[0], w[1])
+            waiting[s] = [w for w in mine if w[0] > until]
+    fate[USED] = len(out)
+    return out, fate, sum(map(len, waiting.values()))
+
+
+rows_of_traffic = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(-6, 6), st.integers(0, 2), st.integers(0, 1)),
+    max_size=50,
+).map(
+    lambda raw: [
+        (s, i // 3 + jitter, float(v), sum(r[3] for r in raw[: i + 1]) + i // 3)
+        for i, (s, jitter, v, _) in enumerate(raw)
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    rows_of_traffic, st.integers(0, 4), st.integers(0, 5), st.lists(st.integers(0, 50), max_size=4)
+)
+def test_equals_the_naive_version_however_cut(rows, lateness, future, cuts):
+    reorder = stage(lateness, future)
+    edges = sorted({0, *[c for c in cuts if c < len(rows)], len(rows)})
+    got = [
+        r
+        for a, b in zip(edges, edges[1:], strict=False)
+        for r in released(reorder.run(arrivals(rows[a:b])))
+    ]
+    want, fate, held = naive(rows, lateness, future)
+    assert got == want
+    assert reorder.fate.tolist() == fate
+    assert reorder.held == held
+    assert len(rows) == sum(fate) + held  # nothing lost silently
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.permutations(range(12)), st.integers(0, 11))
+def test_any_order_within_the_lateness_comes_out_sorted(order, cut):
+    rows = [(0, 100 + i, float(i), 200) for i in order]
+    reorder = stage(lateness=11)
+    got = released(reorder.run(arrivals(rows[:cut]))) + released(reorder.run(arrivals(rows[cut:])))
+    got += released(reorder.flush())
+    assert got == [(0, 100 + i, float(i)) for i in range(12)]
+
+
+def test_one_wrong_clock_moves_nobody_else():
+    reorder = stage(lateness=2, future=60)
+    far = 100 * 365 * 86400
+    rows = [(0, far, 1.0, 0), (1, 0, 1.0, 0), (2, -10_000_000, 1.0, 0), (1, 3, 2.0, 3)]
+    assert released(reorder.run(arrivals(rows))) == [(1, 0, 1.0)]
+    assert reorder.fate[FUTURE] == 1
+    assert reorder.fate[LATE] == 0
+    assert reorder.table.clock_ns[0] == NEVER
+
+
+def test_a_waiting_sample_is_handed_on_after_the_lateness_without_others():
+    reorder = stage(lateness=2)
+    assert released(reorder.run(arrivals([(0, 0, 1.0, 0)]))) == []
+    assert released(reorder.tick(T0 + S)) == []
+    assert released(reorder.tick(T0 + 2 * S)) == [(0, 0, 1.0)]
+    assert reorder.held == 0
+
+
+def test_a_late_burst_after_an_outage_is_not_late():
+    reorder = stage(lateness=0)
+    reorder.run(arrivals([(0, t, float(t), t) for t in range(10)]))
+    reorder.tick(T0 + 100 * S)  # silent: its clock has gone on
+    burst = [(0, t, float(t), 100) for t in range(10, 100)]
+    assert len(released(reorder.run(arrivals(burst)))) == 90
+    assert reorder.fate[LATE] == 0
+
+
+def test_the_clock_of_a_silent_series_goes_on_as_far_behind_as_its_samples_were():
+    reorder = stage(lateness=1, idle=5)
+    reorder.run(arrivals([(0, -30, 1.0, 0), (0, -29, 1.0, 1), (1, 0, 1.0, 1)]))
+    reorder.tick(T0 + 4 * S)
+    assert reorder.table.clock_ns[0] == T0 - 29 * S  # waited long enough, but not silent yet
+    reorder.tick(T0 + 11 * S)
+    assert reorder.table.clock_ns[0] == T0 - 29 * S + 10 * S - S
+    assert reorder.table.clock_ns[2] == NEVER
+
+
+def test_silence_is_learned_from_the_usual_gap():
+    reorder = stage(lateness=0)
+    reorder.run(arrivals([(0, t, float(t), t) for t in range(0, 100, 10)]))
+    reorder.tick(T0 + (90 + 49) * S)
+    assert reorder.table.clock_ns[0] == T0 + 90 * S
+    reorder.tick(T0 + (90 + 50) * S)
+    assert reorder.table.clock_ns[0] == T0 + 140 * S
+
+
+def test_without_room_to_wait_samples_go_at_once_and_are_counted():
+    reorder = stage(lateness=100, room=4)
+    got = released(reorder.run(arrivals([(0, t, float(t), 0) for t in range(10)])))
+    got += released(reorder.flush())
+    assert [t for _, t, _ in got] == list(range(10))
+    assert reorder.fate[FORCED] > 0
+
+
+def test_more_series_than_at_the_start():
+    reorder = stage(lateness=0, series=0)
+    for s in range(100):
+        reorder.table.intern(make_labels({"device": str(s)}))
+        assert released(reorder.run(arrivals([(s, 0, 1.0, 0)]))) == [(s, 0, 1.0)]
+
+
+def test_compiled_equals_interpreted():
+    rng = np.random.default_rng(3)
+    rows = [
+        (int(rng.integers(3)), i // 3 + int(rng.integers(-4, 5)), 0.5 * i, i // 3)
+        for i in range(300)
+    ]
+    first = stage()
+    compiled = released(first.run(arrivals(rows))) + released(first.tick(T0 + 200 * S))
+    with interpreted():
+        second = stage()
+        plain = released(second.run(arrivals(rows))) + released(second.tick(T0 + 200 * S))
+    assert plain == compiled
+    assert first.fate.tolist() == second.fate.tolist()
