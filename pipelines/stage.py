@@ -135,7 +135,7 @@ class Stage:
             batch = take(batch, group != FULL)
             group = self._group[batch.series]
         slot = self._slot[batch.series]
-        return GroupedBatch(*batch._replace(series=group), member=batch.series, slot=slot)
+        return GroupedBatch(*batch._replace(series=group), batch.series, slot)
 
 
 class Selection:
