@@ -2,9 +2,39 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from config.units import duration_ns, duration_text
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("no_bool", "expected a number, found a boolean")
+    return value
+
+
+def _scalars_apart(schema: Any) -> Any:
+    """The schema with booleans that take only true and false, and numbers that take neither."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(_scalars_apart(item) for item in schema)
+    if not isinstance(schema, dict):
+        return schema
+    apart = {key: _scalars_apart(value) for key, value in schema.items() if key != "metadata"}
+    if "metadata" in schema:
+        apart["metadata"] = schema["metadata"]
+    if apart.get("type") == "bool":
+        return apart | {"strict": True}
+    if apart.get("type") in ("int", "float"):
+        return core_schema.no_info_before_validator_function(_no_bool, apart)
+    return apart
 
 
 class Options(BaseModel):
@@ -13,6 +43,12 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """As pydantic makes it, but true is not 1 and "on" is not true."""
+        made: CoreSchema = _scalars_apart(handler(source))
+        return made
 
 
 class Params(Options):

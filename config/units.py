@@ -34,8 +34,10 @@ _NS_MAX: Final = 100 * 365 * _NS["d"]
 def duration_ns(value: Any) -> int:
     """'1h30m' → nanoseconds. Raises ValueError naming what was expected."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"expected a duration such as 30s, 5m or 1h30m, got {value!r}")
-    if value == 0 or value == "0":
+        raise ValueError(  # noqa: TRY004 - pydantic turns only ValueError into a problem
+            f"expected a duration such as 30s, 5m or 1h30m, got {value!r}"
+        )
+    if value in {0, "0"}:
         return 0
     text = str(value).strip()
     if re.fullmatch(r"[\d.]+", text):

@@ -1,0 +1,68 @@
+"""Nodes bound to models: every problem at once, each at the word that is wrong."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from config.errors import ConfigError, Problem
+from config.nodes import Document, Node, read_document
+from config.wording import Fault, said
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read(path: Path, model: type[M], env: Mapping[str, str] | None = None) -> M:
+    """Read a YAML file into a model. Raises ConfigError with all problems.
+
+    `env` fills `${VAR}`; default: the environment of the process.
+    """
+    document = read_document(path, os.environ if env is None else env)
+    bound = bind(document, document.root, model)
+    if bound is None or document.problems:
+        raise ConfigError(document.problems)
+    return bound
+
+
+def bind(document: Document, node: Node, model: type[M], data: Any = None) -> M | None:
+    """The model made from `node`; None when that failed, and `document.problems` says why.
+
+    `data` replaces the node's own values, which then only give the places.
+    """
+    values = node.data() if data is None else data
+    if values is None and node.value is None:
+        values = {}
+    problems_before = len(document.problems)
+    try:
+        bound = model.model_validate(values)
+    except ValidationError as error:
+        document.problems += problems_of(document, node, model, error)
+        return None
+    return bound if len(document.problems) == problems_before else None
+
+
+def problems_of(
+    document: Document, node: Node, model: type[BaseModel], error: ValidationError
+) -> list[Problem]:
+    """A validation error as placed problems; alternatives of one union become one problem."""
+    groups: dict[tuple[str | int, ...], list[Fault]] = {}
+    for item in error.errors(include_url=False):
+        fault = Fault.at(node, model, item)
+        groups.setdefault(fault.union if fault.union is not None else fault.path, []).append(fault)
+    problems = []
+    for faults in groups.values():
+        for where, what, hint in said(_closest(faults)):
+            problems.append(document.problem(where, what, hint))
+    return problems
+
+
+def _closest(faults: list[Fault]) -> list[Fault]:
+    """Of the alternatives of a union only those that fit the kind of thing the user wrote.
+
+    `{alertz: x}` where a name or a mapping may stand is a wrong mapping, not a wrong name.
+    """
+    tags = {f.tag for f in faults if f.tag is not None}
+    fitting = {tag for tag in tags if not all(f.is_mismatch for f in faults if f.tag == tag)}
+    return [f for f in faults if f.tag is None or not fitting or f.tag in fitting]
