@@ -23,7 +23,7 @@ def _no_bool(value: Any) -> Any:
 
 def _scalars_apart(schema: Any) -> Any:
     """The schema with booleans that take only true and false, and numbers that take neither."""
-    if isinstance(schema, list | tuple):
+    if type(schema) in (list, tuple):  # not a NamedTuple: that is somebody's default value
         return type(schema)(_scalars_apart(item) for item in schema)
     if not isinstance(schema, dict):
         return schema
