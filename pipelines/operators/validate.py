@@ -1,4 +1,4 @@
-"""validate: is this value physically possible?"""
+"""validate: takes out values that are physically impossible."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -53,10 +53,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         p = params.row[s]
         action = params.action[p]
         if action == CLIP and np.isfinite(x):
-            if x < params.min[p]:
-                x = params.min[p]
-            if x > params.max[p]:
-                x = params.max[p]
+            # A limit that is not given is NaN, and changes nothing as the second argument.
+            x = min(max(x, params.min[p]), params.max[p])
         # Comparisons with NaN are false: a limit that is not given rejects nothing.
         bad = not np.isfinite(x) or batch.quality[i] == BAD
         bad = bad or x < params.min[p] or x > params.max[p]

@@ -1,0 +1,170 @@
+"""zscore: how unusual a sample is for its series, in standard deviations."""
+
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from config.model import When
+from config.params import Params, Span, Window
+from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.jit import kernel
+from pipelines.operator import RING, SINGLE, Operator, column, rows_of
+
+LEARN, CLIP, FREEZE = 0, 1, 2
+
+LARGEST: Final = 1e150
+"""A larger value counts as not known: its square is no number, and no sensor measures it."""
+
+
+class Zscore(Params):
+    """What a sample is compared with, and how far is too far."""
+
+    window: Window = Field(
+        Span(0, 288),
+        description="Past that a sample is compared with: a time such as 6h, or so many samples.",
+    )
+    k: float = Field(5.0, gt=0, description="Standard deviations beyond which it is unusual.")
+    min_samples: int = Field(
+        30, ge=2, description="No score before the window holds this many samples."
+    )
+    on_anomaly: Literal["learn", "clip", "freeze"] = Field(
+        "clip",
+        description="What the window takes in of an unusual sample: learn: all of it · clip: the "
+        "nearest usual value, so that a lasting change is learned slowly · freeze: nothing.",
+    )
+    min_std: float = Field(
+        1e-9,
+        gt=0,
+        description="Floor of the standard deviation, in the unit of the series; "
+        "give the sensor's resolution where its value often stands still.",
+    )
+    min_std_share: float = Field(
+        1e-4,
+        ge=0,
+        lt=1,
+        description="Floor of the standard deviation as a share of the mean; 1e-4 is less than "
+        "one step of a 13-bit sensor.",
+    )
+
+
+class State(NamedTuple):
+    """Per series the samples of the window, their mean and their squared distances from it."""
+
+    t_ns: I8 = column("i8", RING)
+    x: F8 = column("f8", RING)  # as taken in, so clipped where `on_anomaly` says so
+    first: I8 = column("i8")
+    seen: I8 = column("i8")
+    mean: F8 = column("f8")
+    m2: F8 = column("f8")
+    churn: I8 = column("i8")  # samples that left since mean and m2 were last computed afresh
+    ring_fixed: U1 = column("u1", SINGLE)
+    truncated: I8 = column("i8", SINGLE)
+
+
+Rows = rows_of(Zscore)
+
+
+@kernel
+def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
+    """Score each sample against the samples before it, then let it into the window.
+
+    Equivalent to: `past` is what the window took in of the known samples before this one, the
+    last n of them or those in (t - D, t]; the score is `(x - mean(past)) / max(std(past),
+    min_std, min_std_share * |mean(past)|)` with n - 1 in the standard deviation; NaN while `past`
+    has fewer than `min_samples`. Fields: x, mean, and mean -/+ k times that deviation. The window
+    takes in x; of an x with |score| > k the nearest of those two limits (clip) or nothing
+    (freeze). |x| > 1e150 is not known.
+
+    Mean and squares follow Welford, adding and removing; they are computed afresh from the ring
+    after as many removals as it holds samples, and when a removal leaves less than a millionth
+    of the squares, for then their digits left with it.
+    """
+    n = out.count[0]
+    width = state.x.shape[1]
+    for i in range(first, batch.series.size):
+        s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
+        p = params.row[s]
+        score, expected, reach = np.nan, np.nan, np.nan
+        known = abs(x) <= LARGEST and batch.quality[i] != BAD
+        if known:
+            oldest, newest = state.first[s], state.seen[s]
+            keep = oldest
+            if params.window_n[p] > 0:
+                keep = max(oldest, newest - params.window_n[p])
+            else:
+                while keep < newest and state.t_ns[s, keep % width] <= t - params.window_ns[p]:
+                    keep += 1
+            if newest - keep >= width:
+                if state.ring_fixed[0] == 0:
+                    out.count[0] = n
+                    return i
+                state.truncated[0] += newest - keep - width + 1
+                keep = newest - width + 1
+            size = newest - keep
+            mean, m2 = state.mean[s], state.m2[s]
+            before = m2
+            for j in range(oldest, keep):
+                left = newest - j - 1
+                if left > 0:
+                    distance = state.x[s, j % width] - mean
+                    mean -= distance / left
+                    m2 -= distance * (state.x[s, j % width] - mean)
+            state.churn[s] += keep - oldest
+            state.first[s] = keep
+            # `>=`: a standing value has m2 == 0 for ever and must not be recomputed each time.
+            if state.churn[s] > size or not m2 >= 1e-6 * before:
+                state.churn[s] = 0
+                mean, m2 = 0.0, 0.0
+                for j in range(keep, newest):
+                    mean += state.x[s, j % width]
+                mean /= max(size, 1)
+                for j in range(keep, newest):
+                    m2 += (state.x[s, j % width] - mean) ** 2
+            learned = x
+            taken = True
+            if size >= params.min_samples[p]:
+                std = np.sqrt(m2 / (size - 1))
+                std = max(std, params.min_std[p], params.min_std_share[p] * abs(mean))
+                expected = mean
+                score = (x - mean) / std
+                reach = params.k[p] * std
+                if abs(score) > params.k[p]:
+                    if params.on_anomaly[p] == CLIP:
+                        learned = mean + reach if score > 0 else mean - reach
+                    taken = params.on_anomaly[p] != FREEZE
+            if taken:
+                distance = learned - mean
+                mean += distance / (size + 1)
+                m2 += distance * (learned - mean)
+                state.t_ns[s, newest % width] = t
+                state.x[s, newest % width] = learned
+                state.seen[s] = newest + 1
+            state.mean[s] = mean
+            state.m2[s] = m2
+        out.series[n] = s
+        out.t_ns[n] = t
+        out.start_ns[n] = batch.start_ns[i]
+        out.value[n] = score
+        out.quality[n] = batch.quality[i] if np.isfinite(score) else BAD
+        out.fields[n, 0] = x if known else np.nan
+        out.fields[n, 1] = expected
+        out.fields[n, 2] = expected - reach
+        out.fields[n, 3] = expected + reach
+        n += 1
+    out.count[0] = n
+    return batch.series.size
+
+
+OPERATOR = Operator(
+    name="zscore",
+    summary="Scores each sample by its distance from the recent mean, in standard deviations.",
+    params=Zscore,
+    state=State,
+    rows=Rows,
+    step=step,
+    example="zscore: {window: 6h, k: 5}",
+    emits="score",
+    fields=lambda params: ("input", "expected", "lower", "upper"),  # noqa: ARG005 - same for all
+    condition=lambda params: When(outside=(-params.k, params.k)),
+)
