@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from config.params import Options
+from config.topics import FilterText, TemplateText
 from config.units import Duration, Size
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
@@ -103,7 +104,7 @@ class TimeField(Options):
 class Source(Options):
     """Samples that come in: which topics, how payloads are read, how time is treated."""
 
-    topic: str = Field(
+    topic: FilterText = Field(
         description="Topic filter; {name} takes that level as a label, + and # match unseen."
     )
     decode: str | dict[str, Any] = Field(
@@ -169,8 +170,8 @@ class Alert(Options):
         None, description="Default: the condition of the last step, when it is a detector."
     )
     severity: Severity = "warning"
-    topic: str | None = Field(None, description="Default: alerts/<pipeline>/<labels...>")
-    state_topic: str | None = Field(
+    topic: TemplateText | None = Field(None, description="Default: alerts/<pipeline>/<labels...>")
+    state_topic: TemplateText | None = Field(
         None, description="Retained state while active; default: state/<alert topic>."
     )
     qos: QoS = 1
@@ -185,7 +186,7 @@ class Alert(Options):
 class Publish(Options):
     """The samples or windows that leave the last step, published as they are."""
 
-    topic: str
+    topic: TemplateText = Field(description="Where to; {name} is filled with that label.")
     qos: QoS = 1
     retain: bool = False
 
@@ -289,7 +290,7 @@ class Gateway(Options):
     limits: Limits = Limits()
     http: Http = Http()
     log: Log = Log()
-    status_topic: str = Field(
+    status_topic: TemplateText = Field(
         "sensorweir/{gateway}/status", description="Retained birth message, and the will."
     )
     sources: dict[Name, Source] = Field(default_factory=dict)
