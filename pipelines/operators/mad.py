@@ -11,6 +11,7 @@ from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.jit import kernel
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
 
+ONE: Final = np.uint64(1)
 LEARN, CLIP, FREEZE = 0, 1, 2
 
 NORMAL_SCALE: Final = 1.4826022185056018
@@ -109,13 +110,14 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 low, high = 0, size
                 while low < high:
                     middle = (low + high) >> 1
-                    if ordered[s, middle] < gone:
+                    if ordered[s, middle] <= gone:
                         low = middle + 1
                     else:
                         high = middle
                 size -= 1
-                for m in range(low, size):
-                    ordered[s, m] = ordered[s, m + 1]
+                # Slots are never negative; telling numba so lets LLVM move eight at a time.
+                for m in range(np.uint64(low), np.uint64(size) + ONE):
+                    ordered[s, m - ONE] = ordered[s, m]
             state.first[s] = keep
             learned = x
             taken = True
@@ -158,11 +160,16 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                         learned = median + reach if score > 0 else median - reach
                     taken = params.on_anomaly[p] != FREEZE
             if taken:
-                m = size
-                while m > 0 and ordered[s, m - 1] > learned:
-                    ordered[s, m] = ordered[s, m - 1]
-                    m -= 1
-                ordered[s, m] = learned
+                low, high = 0, size
+                while low < high:
+                    middle = (low + high) >> 1
+                    if ordered[s, middle] <= learned:
+                        low = middle + 1
+                    else:
+                        high = middle
+                for m in range(np.uint64(size), np.uint64(low), -1):
+                    ordered[s, m] = ordered[s, m - ONE]
+                ordered[s, low] = learned
                 state.t_ns[s, newest % width] = t
                 state.x[s, newest % width] = learned
                 state.seen[s] = newest + 1
