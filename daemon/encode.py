@@ -8,10 +8,10 @@ Attribute names: CloudEvents 1.0.2, with its extensions `causationid` and `sever
 from typing import Any, Final
 
 import orjson
+from config.topics import TopicTemplate
 
 from config.model import Gateway
 from config.model import Pipeline as Spec
-from config.topics import TopicTemplate
 from daemon.messages import Outgoing
 from pipelines import events
 from pipelines.events import Event, rfc3339

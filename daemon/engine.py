@@ -96,9 +96,7 @@ class Engine:
         self._encoder = Encoder(graph.gateway)
         self._router = Router(graph.gateway.sources, self.ledger)
         self._readers = {
-            name: SourceReader(
-                name, stage.source, stage.table, graph.gateway.limits, self.ledger
-            )
+            name: SourceReader(name, stage.source, stage.table, graph.gateway.limits, self.ledger)
             for name, stage in graph.sources.items()
         }
 

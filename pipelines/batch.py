@@ -89,6 +89,20 @@ def take(batch: Batch, index: NDArray[np.int64] | NDArray[np.bool_]) -> Batch:
     )
 
 
+def copied(batch: Batch) -> Batch:
+    """The same rows in arrays of their own."""
+    return Batch._make(column.copy() for column in batch)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """All rows of some batches of equal width, in order; nothing of none."""
+    if not batches:
+        return new_batch(0)
+    width = max(b.fields.shape[1] for b in batches)
+    some = [b for b in batches if b.size] or [new_batch(0, width)]
+    return Batch._make(np.concatenate(columns) for columns in zip(*some, strict=True))
+
+
 def samples(series: I4, t_ns: I8, value: F8, quality: U1 | None = None) -> Batch:
     """A batch of plain samples; values that are not finite get quality `BAD`."""
     if quality is None:

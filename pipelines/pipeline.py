@@ -10,7 +10,7 @@ from config.model import Limits, Upstream, Value
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting
 from pipelines.alerts import CLEARED, KIND, UPDATED
-from pipelines.batch import GOOD, Batch, new_batch, take
+from pipelines.batch import GOOD, Batch, copied, joined, new_batch, rows, take
 from pipelines.events import SAMPLE, WINDOW, Event, event_id, rfc3339, sample_name
 from pipelines.operator import Operator
 from pipelines.series import FULL, SeriesTable
@@ -68,24 +68,46 @@ class Pipeline:
 
     def run(self, flow: Flow, ticking: bool) -> tuple[Flow, Flow, list[Event]]:
         """Rows of the last step, alert changes as rows (1 active, 0 cleared), and the events."""
-        batch = self.selection.run(flow.batch, flow.table)
+        if not flow.ids:
+            return self._run(self.selection.run(flow.batch, flow.table), flow.table, ticking)
+        # Alerts come one at a time, so that an event names no cause that came after it.
+        samples, alerts, told = [], [], []
+        for i, cause in enumerate(flow.ids):
+            one = self.selection.run(rows(flow.batch, i, i + 1), flow.table)
+            self._note_cause(self.selection.row(int(flow.batch.series[i])), cause)
+            out, changes, events = self._run(one, flow.table, ticking=False)
+            samples.append(copied(out.batch))
+            alerts.append(changes)
+            told += events
         if ticking:
-            self.selection.tick(flow.table)
+            out, changes, events = self._run(_NOTHING, flow.table, ticking)
+            samples.append(copied(out.batch))
+            alerts.append(changes)
+            told += events
+        ids = tuple(i for change in alerts for i in change.ids)
+        changes = Flow(joined([c.batch for c in alerts]), self.table, ids)
+        return Flow(joined(samples), self.table), changes, told
+
+    def _run(
+        self, batch: Batch, upstream: SeriesTable, ticking: bool
+    ) -> tuple[Flow, Flow, list[Event]]:
+        if ticking:
+            self.selection.tick(upstream)
         self.samples_in += batch.size
-        if flow.ids:
-            self._note_causes(flow)
         for stage in self.stages:
             if batch.size == 0 and not ticking:
                 break
             batch = stage.run(batch, ticking)
         told: list[Event] = []
         alerts = Flow(_NOTHING, self.table)
-        if self.alerting is not None and (batch.size or ticking):
-            out = self.alerting.run(batch, ticking)
-            told = self.alerting.tell(out, self._led_to) if out.size else []
-            alerts = self._as_samples(out, told)
         if self.spec.publish is not None and batch.size:
             told += self._published(batch)
+        if self.alerting is not None and (batch.size or ticking):
+            out = self.alerting.run(batch, ticking)
+            if out.size:
+                changes = self.alerting.tell(out, self._led_to)
+                alerts = self._as_samples(out, changes)
+                told += changes
         return Flow(batch, self.table), alerts, told
 
     def revalue(self, values: Mapping[str, Value]) -> None:
@@ -120,14 +142,12 @@ class Pipeline:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _note_causes(self, flow: Flow) -> None:
-        """Remember which upstream events reached which of our last rows."""
-        for upstream_row, event in zip(flow.batch.series.tolist(), flow.ids, strict=True):
-            row = self.selection.row(upstream_row)
-            for stage in self.stages:
-                row = stage.group(row) if row != FULL else FULL
-            if row != FULL:
-                self._causes.setdefault(row, deque(maxlen=CAUSES_MAX)).append(event)
+    def _note_cause(self, row: int, event: str) -> None:
+        """Remember that an upstream event reached the last row that `row` leads to."""
+        for stage in self.stages:
+            row = stage.group(row) if row != FULL else FULL
+        if row != FULL:
+            self._causes.setdefault(row, deque(maxlen=CAUSES_MAX)).append(event)
 
     def _led_to(self, row: int, onset_ns: int) -> tuple[str, ...]:
         kind, name = self.upstream
@@ -159,8 +179,8 @@ class Pipeline:
         events = []
         columns = (batch.series, batch.t_ns, batch.start_ns, batch.value, batch.quality)
         fields = batch.fields.tolist()
-        rows = zip(*(c.tolist() for c in columns), fields, strict=True)
-        for row, end, start, value, quality, extra in rows:
+        listed = zip(*(c.tolist() for c in columns), fields, strict=True)
+        for row, end, start, value, quality, extra in listed:
             labels = self.table.labels(row)
             data: dict[str, object] = {"pipeline": self.name, "labels": dict(labels)}
             if window:

@@ -39,10 +39,11 @@ def _caller(operator: Operator, params: Params) -> Callable[[], object]:
         packed = pack(operator, [params], 1)
         state = new_state(operator.state, 1, packed)
         out = new_batch(1, len(operator.fields(params)))
-        batch: Batch | GroupedBatch = new_batch(0)
+        empty = new_batch(0)
+        batch: Batch | GroupedBatch = empty
         if operator.regroup is not None:
             none = np.zeros(0, np.int32)
-            batch = GroupedBatch(*batch, none, none)
+            batch = GroupedBatch(*empty, none, none)
         operator.step(batch, 0, state, packed, out)
         if operator.tick is not None:
             operator.tick(np.zeros(1, np.int64), 0, 0, state, packed, out)

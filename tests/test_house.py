@@ -26,7 +26,7 @@ ONLY_IN = {
     "pickle": (),
     "random": (),
 }
-CLOCK_HOMES = ("daemon/clock.py", "device_sim/")
+CLOCK_HOMES = ("daemon/clock.py", "daemon/cli/", "device_sim/")
 CLOCK = re.compile(
     r"\b(time\.(time|time_ns|sleep|monotonic|monotonic_ns|perf_counter)|datetime\.(now|utcnow|today))\("
 )

@@ -1,0 +1,5 @@
+"""`python -m daemon` is `sensorweir`."""
+
+from daemon.cli import main
+
+main()

@@ -1,0 +1,163 @@
+"""App: builds the daemon from its configuration and keeps it running; knows every part.
+
+Threads: this one (signals, reload, the engine's turns), one or two of the transport's, and the
+HTTP server's.  Only the inbox, the outbox and the ledger are touched by more than one.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from config.errors import ConfigError
+from config.load import Loaded
+from config.topics import TopicFilter
+from daemon.clock import Clock
+from daemon.engine import Engine
+from daemon.health import Health, HealthServer
+from daemon.inbox import Inbox
+from daemon.ledger import Ledger
+from daemon.metrics import registry
+from daemon.outbox import Outbox
+from daemon.status import Status
+from daemon.transport import Wiring, open_transport
+from pipelines import warmup
+from pipelines.graph import TICK_NS, Graph
+from pipelines.operator import load_all
+
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 5.0
+"""How long a stop waits for messages that have arrived, and then for outputs to be taken."""
+
+
+class App:
+    """One daemon."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        reread: Callable[[], Loaded],
+        clock: Clock,
+    ) -> None:
+        """`reread` reads the configuration again, for a reload; raises ConfigError."""
+        gateway = loaded.gateway
+        limits = gateway.limits
+        self.clock, self.reread = clock, reread
+        self.ledger = Ledger()
+        self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
+        self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
+        status = Status(gateway, loaded.files, clock)
+        self.transport = open_transport(
+            Wiring(
+                broker=gateway.broker,
+                client_id=gateway.broker.client_id or f"sensorweir-{gateway.gateway}",
+                inbox=self.inbox,
+                outbox=self.outbox,
+                ledger=self.ledger,
+                clock=clock,
+                birth=status.birth(),
+                will=status.will(),
+            )
+        )
+        graph = Graph(gateway, load_all())
+        self.engine = Engine(
+            graph, self.inbox, self.outbox, self.ledger, clock, self.transport
+        )
+        self.warm = False
+        self._stop = threading.Event()
+        self._reload = threading.Event()
+
+    def warm_up(self, progress: Callable[[str, int, int], None]) -> None:
+        """Compile all kernels; `progress(name, done, of)` before each."""
+        todo = list(warmup.steps(self.engine.graph))
+        for done, (name, compile_it) in enumerate(todo):
+            progress(name, done, len(todo))
+            compile_it()
+        progress("", len(todo), len(todo))
+        self.warm = True
+
+    def run(self) -> None:
+        """Work until told to stop; then finish what has arrived and say good-bye."""
+        self.transport.subscribe(filters(self.engine.graph))
+        self.transport.start()
+        log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
+        wait_s = TICK_NS / 1e9
+        while not self._stop.is_set():
+            if self._reload.is_set():
+                self._reload.clear()
+                self.reload()
+            self.engine.turn(wait_s)
+        self._drain()
+
+    def stop(self) -> None:
+        """Let `run` end; from a signal handler or another thread."""
+        self._stop.set()
+        self.inbox.wake()
+
+    def reload(self) -> bool:
+        """Take the configuration as it now is, between two turns; False when it was refused."""
+        try:
+            loaded = self.reread()
+        except ConfigError as error:
+            log.error(
+                "Reload refused, the old configuration goes on",
+                extra={"facts": {"problems": [str(p) for p in error.problems]}},
+            )
+            return False
+        old, gateway = self.engine.graph, loaded.gateway
+        fixed = ("broker", "http", "log", "gateway", "status_topic", "limits")
+        changed = [name for name in fixed if getattr(old.gateway, name) != getattr(gateway, name)]
+        if changed:
+            log.warning(
+                "These settings change only at a restart", extra={"facts": {"settings": changed}}
+            )
+            keep = {name: getattr(old.gateway, name) for name in changed}
+            gateway = gateway.model_copy(update=keep)
+        graph = Graph(gateway, load_all(), keep=old)
+        for _, compile_it in warmup.steps(graph):
+            compile_it()
+        kept = [n for n, p in graph.pipelines.items() if old.pipelines.get(n) is p]
+        self.engine.adopt(graph)
+        self.transport.subscribe(filters(graph))
+        log.info(
+            "Reloaded",
+            extra={"facts": {"kept": len(kept), "new": len(graph.pipelines) - len(kept)}},
+        )
+        return True
+
+    def on_signals(self) -> None:
+        """SIGTERM and SIGINT stop, SIGHUP reloads."""
+        signal.signal(signal.SIGTERM, lambda *_: self.stop())
+        signal.signal(signal.SIGINT, lambda *_: self.stop())
+        signal.signal(signal.SIGHUP, lambda *_: self._ask_reload())
+
+    def health(self) -> Health:
+        """What /healthz and /readyz look at."""
+        return Health(self)
+
+    def _ask_reload(self) -> None:
+        self._reload.set()
+        self.inbox.wake()
+
+    def _drain(self) -> None:
+        log.info("Stopping")
+        until = self.clock.monotonic_ns() + int(DRAIN_S * 1e9)
+        while len(self.inbox) and self.clock.monotonic_ns() < until:
+            self.engine.turn(0)
+        self.engine.flush()
+        self.transport.stop(DRAIN_S)
+        broken = self.ledger.balance()
+        if broken:
+            log.error("The ledger does not balance", extra={"facts": {"broken": broken}})
+        log.info("Stopped")
+
+
+def filters(graph: Graph) -> dict[str, int]:
+    """What to subscribe to: {MQTT filter: QoS}."""
+    return {
+        TopicFilter.parse(source.topic).subscription: source.qos
+        for source in graph.gateway.sources.values()
+    }
