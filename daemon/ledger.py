@@ -11,6 +11,7 @@ class Count(StrEnum):
     """A number that only grows."""
 
     MESSAGES_RECEIVED = "messages_received"
+    MESSAGES_COPIED = "messages_copied"
     MESSAGES_ACCEPTED = "messages_accepted"
     MESSAGES_DUPLICATE = "messages_duplicate"
     MESSAGES_REJECTED = "messages_rejected"
@@ -55,7 +56,6 @@ class Reason(StrEnum):
     BAD_SHAPE = "bad_shape"
     BAD_TOPIC = "bad_topic"
     BAD_TIME = "bad_time"
-    BAD_VALUE = "bad_value"
     NO_TIME = "no_time"
     NO_VALUES = "no_values"
     TOO_BIG = "too_big"
@@ -64,7 +64,9 @@ class Reason(StrEnum):
     TOO_MANY_READINGS = "too_many_readings"
     UNKNOWN_TOPIC = "unknown_topic"
     INBOX_FULL = "inbox_full"
+    KEY_TOO_LONG = "key_too_long"
     SERIES_FULL = "series_full"
+    DEVICE_FULL = "device_full"
     REORDER_FULL = "reorder_full"
     OUTBOX_FULL = "outbox_full"
     SUPERSEDED = "superseded"
@@ -102,14 +104,14 @@ class Equation:
     """What came in must equal what became of it."""
 
     name: str
-    source: Count
+    sources: tuple[Count, ...]
     fates: tuple[Count | Gauge, ...]
 
 
 EQUATIONS: Final = (
     Equation(
         "messages",
-        Count.MESSAGES_RECEIVED,
+        (Count.MESSAGES_RECEIVED, Count.MESSAGES_COPIED),
         (
             Count.MESSAGES_ACCEPTED,
             Count.MESSAGES_DUPLICATE,
@@ -119,7 +121,7 @@ EQUATIONS: Final = (
     ),
     Equation(
         "samples",
-        Count.SAMPLES_DECODED,
+        (Count.SAMPLES_DECODED,),
         (
             Count.SAMPLES_USED,
             Count.SAMPLES_LATE,
@@ -131,7 +133,7 @@ EQUATIONS: Final = (
     ),
     Equation(
         "outputs",
-        Count.OUTPUTS_PRODUCED,
+        (Count.OUTPUTS_PRODUCED,),
         (Count.OUTPUTS_PUBLISHED, Count.OUTPUTS_DISCARDED, Gauge.OUTBOX_MESSAGES),
     ),
 )
@@ -176,12 +178,11 @@ class Ledger:
         """Equations that do not hold, as text. Call it while nothing is under way."""
         broken = []
         for equation in EQUATIONS:
-            came = self.total(equation.source)
+            came = {count: self.total(count) for count in equation.sources}
             fates = {fate: self.total(fate) for fate in equation.fates}
-            if came != sum(fates.values()):
-                parts = " + ".join(f"{fate} {n:g}" for fate, n in fates.items())
-                gap = came - sum(fates.values())
-                broken.append(f"{equation.name}: {equation.source} {came:g} != {parts} ({gap:+g})")
+            gap = sum(came.values()) - sum(fates.values())
+            if gap:
+                broken.append(f"{equation.name}: {_sum(came)} != {_sum(fates)} ({gap:+.0f})")
         return broken
 
     def rows(self) -> list[tuple[Count | Gauge, dict[str, str], float]]:
@@ -207,6 +208,10 @@ class Ledger:
         for key, read in watched:
             values[key] = values.get(key, 0) + read()
         return values
+
+
+def _sum(parts: Mapping[Count | Gauge, float] | Mapping[Count, float]) -> str:
+    return " + ".join(f"{name} {n:.0f}" for name, n in parts.items())
 
 
 def _key(name: Count | Gauge, labels: Mapping[str, str]) -> _Key:

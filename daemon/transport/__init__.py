@@ -2,10 +2,10 @@
 
 from daemon.transport.port import Transport, Wiring
 
-__all__ = ["Transport", "Wiring", "open_transport"]
+__all__ = ["Transport", "Wiring", "make_transport"]
 
 
-def open_transport(wiring: Wiring) -> Transport:
+def make_transport(wiring: Wiring) -> Transport:
     """The transport that the broker's URL asks for."""
     if wiring.broker.url.startswith("memory:"):
         from daemon.transport.memory import MemoryTransport  # noqa: PLC0415 - one of the two

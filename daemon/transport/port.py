@@ -31,6 +31,8 @@ class Wiring:
     """Published retained after each connect."""
     will: Outgoing
     """Published by the broker when we vanish, and by us when we stop; on the topic of `birth`."""
+    packet_bytes_max: int = 256 * 1024
+    """Largest packet that the broker may send us; it drops larger ones."""
     on_session_lost: Callable[[], None] = field(default=_ignore)
     """Called when the broker has forgotten our session; messages may be missing."""
 
@@ -44,7 +46,7 @@ class Transport(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Is everything up: connected both ways, every subscription answered?"""
+        """True when all is up: connected both ways, every subscription answered."""
         ...
 
     def start(self) -> None:

@@ -1,0 +1,62 @@
+"""What a payload format declares, and what it hands on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from config.model import Source
+from config.params import Options
+from daemon.ledger import Reason
+
+KEYS_MAX: Final = 256
+KEY_BYTES_MAX: Final = 128
+DEPTH_MAX: Final = 4
+
+Path = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,3}$", max_length=512)]
+"""Dotted path to a field, at most `DEPTH_MAX` levels deep."""
+
+Reading = tuple[Any, Any, Iterable[tuple[str, Any]]]
+"""(time or None, counter or None, (channel, value) pairs), all as they stand in the payload."""
+Decode = Callable[[bytes], Sequence[Reading | Reason]]
+"""One payload → its readings; a reading that cannot be used is the reason why. Raises Rejected."""
+
+
+class RejectedError(ValueError):
+    """The whole payload cannot be read. Caught by `SourceReader`, which counts the reason."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a source asks of the payload, whatever its format."""
+
+    time: str | None
+    seq: str | None
+    channels: dict[str, str] | None
+    """channel → path; None is every numeric field."""
+    readings_max: int
+
+    @classmethod
+    def of(cls, source: Source, readings_max: int) -> "Wanted":
+        """Read it from the configuration."""
+        channels = source.channels
+        if channels is not None and not isinstance(channels, dict):
+            channels = {name: name for name in channels}
+        return cls(source.time.field if source.time else None, source.seq, channels, readings_max)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """One payload format."""
+
+    name: str
+    summary: str
+    options: type[Options]
+    make: Callable[[Any, Wanted], Decode]
+    """(validated options, what the source wants) → the function that decodes."""
+    example: str

@@ -1,0 +1,264 @@
+"""SourceReader: the messages of one source to columns of samples."""
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from config.model import Limits, Source
+from config.topics import TopicFilter
+from daemon.decode import DECODERS
+from daemon.decode.contract import KEY_BYTES_MAX, Decode, Reading, RejectedError, Wanted
+from daemon.decode.times import SCALE, T_MAX_NS, time_ns
+from daemon.ledger import Count, Ledger, Reason
+from daemon.messages import Message
+from pipelines.reorder import Arrivals
+from pipelines.series import FULL, Labels, SeriesTable, make_labels
+
+log = logging.getLogger(__name__)
+
+RECENT: Final = 64
+"""Messages per topic among which a duplicate is recognised: a broker sends again what was in
+flight, and a device has few messages in flight."""
+EXCERPT_MAX: Final = 120
+_NAN: Final = float("nan")
+
+
+class _Device(NamedTuple):
+    """What is remembered of one topic."""
+
+    labels: dict[str, str]
+    rows: dict[str, int]
+    recent: deque[int]
+
+
+class _Columns(NamedTuple):
+    """Samples read so far in this batch."""
+
+    series: list[int]
+    t_ns: list[int]
+    value: list[float]
+    arrival_ns: list[int]
+
+
+class SourceReader:
+    """Turns messages into samples; counts what cannot be one, and raises on nothing."""
+
+    def __init__(
+        self, name: str, source: Source, table: SeriesTable, limits: Limits, ledger: Ledger
+    ) -> None:
+        self.name = name
+        self._source, self._table, self._limits, self._ledger = source, table, limits, ledger
+        self._filter = TopicFilter.parse(source.topic)
+        self._decode = _decoder(source, limits.readings_per_message_max)
+        self._timed = source.time is not None
+        self._unit = source.time.unit if source.time else "ns"
+        self._devices: dict[str, _Device] = {}
+        self._per_device: dict[Labels, int] = {}
+        for labels in table:
+            base = _without_channel(labels)
+            self._per_device[base] = self._per_device.get(base, 0) + 1
+        self._unknown = 0
+        self._rejected: dict[Reason, int] = {}
+        self._example: dict[Reason, Message] = {}
+        self._refused: dict[Reason, int] = {}
+        self._dropped: dict[Reason, int] = {}
+
+    def read(self, messages: Sequence[Message]) -> Arrivals:
+        """Samples in the order of arrival; NaN where a listed channel holds no number."""
+        out = _Columns([], [], [], [])
+        duplicates = 0
+        decode, bytes_max = self._decode, self._limits.message_bytes_max
+        seq_wanted = self._source.seq is not None
+        for message in messages:
+            if len(message[1]) > bytes_max:
+                self._reject(Reason.TOO_BIG, message)
+                continue
+            try:
+                readings = decode(message[1])
+            except RejectedError as rejected:
+                self._reject(rejected.reason, message)
+                continue
+            device = self._devices.get(message[0])
+            if device is None:
+                device = self._meet(message.topic)
+            if seq_wanted and self._is_duplicate(device, message, readings):
+                duplicates += 1
+                continue
+            if len(readings) == 1:
+                refused = self._take(device, readings[0], message[4], out)
+                if refused is not None:
+                    self._reject(refused, message)
+            else:
+                self._take_each(device, readings, message, out)
+        self._count(len(messages), len(out.series), duplicates)
+        return Arrivals(
+            np.array(out.series, np.int32),
+            np.array(out.t_ns, np.int64),
+            np.array(out.value, np.float64),
+            np.array(out.arrival_ns, np.int64),
+        )
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _take(
+        self, device: _Device, reading: Reading | Reason, arrival_ns: int, out: _Columns
+    ) -> Reason | None:
+        """Append the samples of one reading; the reason when it cannot be used."""
+        if isinstance(reading, Reason):
+            return reading
+        t_ns = self._time(reading[0]) if self._timed else arrival_ns
+        if type(t_ns) is not int:
+            assert isinstance(t_ns, Reason)
+            return t_ns
+        rows = device[1]
+        for channel, value in reading[2]:
+            row = rows.get(channel)
+            if row is None:
+                row = self._series(device, channel)
+                if row == FULL:
+                    continue
+            if type(value) is float or type(value) is int:
+                out[2].append(value)
+            else:
+                out[2].append(_NAN)
+                self._unknown += 1
+            out[0].append(row)
+            out[1].append(t_ns)
+            out[3].append(arrival_ns)
+        return None
+
+    def _take_each(
+        self,
+        device: _Device,
+        readings: Sequence[Reading | Reason],
+        message: Message,
+        out: _Columns,
+    ) -> None:
+        """Take a batch of readings; one that cannot be used does not harm the others."""
+        first: Reason | None = None
+        good = False
+        for reading in readings:
+            refused = self._take(device, reading, message.arrival_ns, out)
+            if refused is None:
+                good = True
+                continue
+            self._refused[refused] = self._refused.get(refused, 0) + 1
+            first = first or refused
+        if not good:
+            self._reject(first or Reason.NO_VALUES, message)
+
+    def _time(self, value: Any) -> int | Reason:
+        if value is None:
+            return Reason.NO_TIME
+        if type(value) is int and self._unit != "iso":
+            t_ns = value * SCALE[self._unit]
+            return t_ns if 0 <= t_ns < T_MAX_NS else Reason.BAD_TIME
+        slow = time_ns(value, self._unit)
+        return Reason.BAD_TIME if slow is None else slow
+
+    def _is_duplicate(self, device: _Device, message: Message, readings: Sequence[Any]) -> bool:
+        """Same counter and same content as one of the last messages of this topic.
+
+        The counter alone would not do: it starts again when the device does.  Retained messages
+        are not remembered: a live one with the same content is the device speaking again.
+        """
+        first = readings[0] if readings else None
+        if type(first) is not tuple or first[1] is None:
+            return False
+        mark = hash(message.payload)
+        if mark in device.recent:
+            return True
+        if not message.retain:
+            device.recent.append(mark)
+        return False
+
+    def _meet(self, topic: str) -> _Device:
+        labels = {**self._source.labels, **(self._filter.match(topic) or {})}
+        device = _Device(labels, {}, deque(maxlen=RECENT))
+        if len(self._devices) >= 2 * self._limits.series_max:
+            self._devices.clear()
+        self._devices[topic] = device
+        return device
+
+    def _series(self, device: _Device, channel: str) -> int:
+        """Row of a channel that this device has not shown before; FULL, counted, when refused."""
+        labels = make_labels({**device.labels, "channel": channel})
+        row = self._table.find(labels)
+        if row is not None:
+            device.rows[channel] = row
+            return row
+        base = _without_channel(labels)
+        held = self._per_device.get(base, 0)
+        reason = None
+        if len(channel.encode()) > KEY_BYTES_MAX:
+            reason = Reason.KEY_TOO_LONG
+        elif held >= self._limits.series_per_device_max:
+            reason = Reason.DEVICE_FULL
+        else:
+            row = self._table.intern(labels)
+            if row != FULL:
+                device.rows[channel] = row
+                self._per_device[base] = held + 1
+                return row
+            reason = Reason.SERIES_FULL
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        return FULL
+
+    def _reject(self, reason: Reason, message: Message) -> None:
+        self._rejected[reason] = self._rejected.get(reason, 0) + 1
+        self._example.setdefault(reason, message)
+
+    def _count(self, messages: int, samples: int, duplicates: int) -> None:
+        """Tell the ledger about one batch, and the log about what was not used."""
+        ledger, name = self._ledger, self.name
+        dropped = sum(self._dropped.values())
+        for count, n in (
+            (Count.MESSAGES_ACCEPTED, messages - sum(self._rejected.values()) - duplicates),
+            (Count.MESSAGES_DUPLICATE, duplicates),
+            (Count.SAMPLES_DECODED, samples + dropped),
+            (Count.SAMPLES_UNKNOWN, self._unknown),
+        ):
+            if n:
+                ledger.count(count, n, source=name)
+        self._unknown = 0
+        if self._rejected or self._refused or dropped:
+            self._tell()
+
+    def _tell(self) -> None:
+        for counts, what in (
+            (self._rejected, Count.MESSAGES_REJECTED),
+            (self._refused, Count.READINGS_REJECTED),
+            (self._dropped, Count.SAMPLES_DROPPED),
+        ):
+            for reason, n in counts.items():
+                self._ledger.count(what, n, reason=reason, source=self.name)
+                facts: dict[str, Any] = {"reason": str(reason), "source": self.name, "count": n}
+                example = self._example.get(reason)
+                if what is Count.MESSAGES_REJECTED and example is not None:
+                    facts |= {"topic": example.topic, "payload": example.payload[:EXCERPT_MAX]}
+                log.warning(_SENTENCES[what], extra={"facts": facts})
+            counts.clear()
+        self._example.clear()
+
+
+_SENTENCES: Final = {
+    Count.MESSAGES_REJECTED: "Messages are rejected",
+    Count.READINGS_REJECTED: "Readings within messages are rejected",
+    Count.SAMPLES_DROPPED: "Samples of new series are dropped",
+}
+
+
+def _decoder(source: Source, readings_max: int) -> Decode:
+    spec = source.decode
+    name, given = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
+    decoder = DECODERS[name]
+    options = decoder.options.model_validate(given or {})
+    decode: Decode = decoder.make(options, Wanted.of(source, readings_max))
+    return decode
+
+
+def _without_channel(labels: Labels) -> Labels:
+    return tuple(pair for pair in labels if pair[0] != "channel")
