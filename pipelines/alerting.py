@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from config.errors import printable
 from config.model import Alert, Value
 from config.model import Limits as Bounds
 from pipelines import events
@@ -236,8 +237,8 @@ class Alerting:
             "value": "unknown" if data["value"] is None else f"{data['value']:.6g}",
             "worst": "unknown" if data["worst"] is None else f"{data['worst']:.6g}",
             "limit": sides,
-            "labels": ", ".join(f"{k}={v}" for k, v in data["labels"].items()),
-            **data["labels"],
+            "labels": ", ".join(f"{k}={printable(v)}" for k, v in data["labels"].items()),
+            **{name: printable(label) for name, label in data["labels"].items()},
         }
         text = self.alert.message or "{pipeline} {state}: {value} ({limit}), {labels}"
         return re.sub(r"\{(\w+)\}", lambda m: words.get(m[1], m[0]), text)

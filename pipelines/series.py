@@ -1,10 +1,12 @@
 """SeriesTable: which labels stand for which dense row, and how far the time of each row is."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
+from config.topics import safe
 from pipelines.batch import I8
 
 Labels = tuple[tuple[str, str], ...]
@@ -60,6 +62,11 @@ class SeriesTable:
         return row
 
 
+@lru_cache(maxsize=65_536)
 def series_key(labels: Labels) -> str:
-    """One line that names a series in ids and messages: 'channel=temperature,device=b7'."""
-    return ",".join(f"{name}={value}" for name, value in labels)
+    """One line that names a series in ids and messages: 'channel=temperature,device=b7'.
+
+    Different labels have different keys; values are encoded like levels of topics, so the key
+    holds no control character and no separator of its own.
+    """
+    return ",".join(f"{name}={safe(value)}" for name, value in labels)
