@@ -95,7 +95,7 @@ def with_unknown(made, seed):
     """The same traffic with more unknown samples in it, at times that end in MARK."""
     rng = np.random.default_rng(seed)
     batch, last, index, extra = made.batch, {}, [], []
-    for i in range(batch.size):
+    for i in range(batch.series.size):
         s, t = int(batch.series[i]), int(batch.t_ns[i])
         if s in last and t - last[s] >= 2000 and rng.random() < 0.3:
             index.append(i)
