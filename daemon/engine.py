@@ -52,7 +52,9 @@ class Engine:
         """
         messages = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
         told: list[Event] = []
-        for part, tick_ns in self._parts(messages, self.clock.now_ns()):
+        # While more wait in the inbox, time has come no further than the last one taken.
+        until = messages[-1].arrival_ns if len(self.inbox) and messages else self.clock.now_ns()
+        for part, tick_ns in self._parts(messages, until):
             if part:
                 told += self.graph.run(
                     {
@@ -101,7 +103,7 @@ class Engine:
         }
 
     def _parts(
-        self, messages: Sequence[Message], now_ns: int
+        self, messages: Sequence[Message], until_ns: int
     ) -> Iterator[tuple[Sequence[Message], int]]:
         """Messages cut where ticks fall between them: (messages, 0) and (nothing, tick)."""
         first = 0
@@ -113,8 +115,8 @@ class Engine:
             else:
                 yield messages[first:last], 0
             first = last
-        if now_ns >= self._ticked_ns + TICK_NS:
-            yield (), self._tick_before(now_ns)
+        if until_ns >= self._ticked_ns + TICK_NS:
+            yield (), self._tick_before(until_ns)
 
     def _tick_before(self, time_ns: int) -> int:
         self._ticked_ns = time_ns // TICK_NS * TICK_NS

@@ -1,0 +1,112 @@
+"""`sensorweir run`: the daemon itself."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daemon.cli.common import (
+    EX_CONFIG,
+    EX_FAILED,
+    ConfigArgument,
+    config_or_exit,
+    find_config,
+    read_config,
+    say,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def run(
+    config: ConfigArgument = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--kernel-cache",
+            help="Where compiled kernels are kept. Default: $CACHE_DIRECTORY, else inside the "
+            "environment that sensorweir is installed in, else ~/.cache/sensorweir.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the daemon until it is told to stop.
+
+    SIGTERM or Ctrl-C: finishes what has arrived, then ends with status 0. SIGHUP: reads the
+    configuration again; an invalid one is refused and the old one goes on.
+
+    Example:  sensorweir run /etc/sensorweir/gateway.yaml
+    """
+    path = find_config(config)
+    loaded = config_or_exit(path)
+    gateway = loaded.gateway
+    if gateway.broker.url.startswith("memory:"):
+        say("sensorweir: broker.url memory:// has no other side; name a broker: mqtt://host:1883")
+        raise typer.Exit(EX_CONFIG)
+
+    from daemon import log
+    from pipelines.jit import NO_CACHE, use_cache
+
+    log.configure(gateway.log.format, gateway.log.level)
+    chosen = cache or default_cache()
+    if chosen is not None:
+        use_cache(chosen)
+
+    from daemon.app import App
+    from daemon.clock import SystemClock
+
+    app = App(loaded, lambda: read_config(path), SystemClock())
+    app.on_signals()
+    with app.serving():
+        app.warm_up(progress())
+        if NO_CACHE:
+            say(f"kernels are compiled at each start: {chosen} is not writable")
+        app.run()
+    if app.failed:
+        raise typer.Exit(EX_FAILED)
+
+
+def default_cache() -> Path | None:
+    """The first directory for compiled kernels that can be written; None when there is none."""
+    places = [
+        os.environ.get("CACHE_DIRECTORY"),  # systemd
+        f"{sys.prefix}/.cache/sensorweir" if sys.prefix != sys.base_prefix else None,
+        os.environ.get("XDG_CACHE_HOME"),
+        "~/.cache",
+    ]
+    for place in filter(None, places):
+        path = Path(place).expanduser()
+        if path.name not in {"sensorweir"}:
+            path /= "sensorweir"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(path, os.W_OK):
+            return path
+    return None
+
+
+def progress() -> "Callable[[str, int, int], None]":
+    """Shows what is being compiled: one line that changes on a terminal, else none a kernel."""
+    import time
+
+    began, terminal = time.monotonic(), sys.stderr.isatty()
+
+    def show(name: str, done: int, of: int) -> None:
+        took = time.monotonic() - began
+        if done < of:
+            text = f"kernels   {done + 1} of {of}: {name}"
+            if terminal:
+                sys.stderr.write(f"\r\x1b[K{text}")
+                sys.stderr.flush()
+            else:
+                say(text)
+        else:
+            start = "\r\x1b[K" if terminal else ""
+            say(f"{start}kernels   {of} ready in {took:.1f} s")
+
+    return show
