@@ -1,0 +1,179 @@
+"""Egress: the connection that publishes what lies in the outbox, and says that we are there."""
+
+import logging
+import re
+from collections import deque
+from typing import Any, Final
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from daemon.ledger import Reason
+from daemon.messages import Outgoing
+from daemon.outbox import Parcel
+from daemon.transport.address import V5, new_client
+from daemon.transport.dialect import Dialect
+from daemon.transport.link import Link, Loss
+from daemon.transport.port import Wiring
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT_MAX: Final = 200
+GOODBYE_S: Final = 1.0
+TOPIC_BYTES_MAX: Final = 65_535
+_BAD_TOPIC: Final = re.compile("[\x00-\x1f\x7f-\x9f+#\ud800-\udfff]")
+
+
+class Egress(Link):
+    """`<client id>-out`: a clean session; birth after each connect, the will when we vanish."""
+
+    def __init__(self, wiring: Wiring, dialect: Dialect) -> None:
+        super().__init__(wiring, "out", dialect)
+        self._protocol = V5
+        self._tokens: dict[int, int] = {}
+        self._own: set[int] = set()
+        self._answers: deque[tuple[int, int]] = deque()
+        self._leave_by = 0
+        wiring.outbox.on_put = self.wake
+
+    # --- hooks -------------------------------------------------------------------------------
+
+    def new_client(self, protocol: MQTTProtocolVersion) -> Client:
+        """A client with a will."""
+        self._protocol = protocol
+        client = new_client(
+            self.wiring.broker, f"{self.wiring.client_id}-out", protocol, clean=True
+        )
+        client.on_publish = self.guarded(self._on_publish)
+        will = self.wiring.will
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        return client
+
+    def connect_options(self, protocol: MQTTProtocolVersion) -> dict[str, Any]:
+        """MQTT 5: no session is kept, outputs come again from the outbox."""
+        return {"clean_start": True} if protocol == V5 else {}
+
+    def on_up(self, client: Client, *, session_present: bool) -> None:  # noqa: ARG002
+        """Publish the birth message before anything else."""
+        self._publish_own(client, self.wiring.birth)
+
+    def on_down(self, loss: Loss) -> None:
+        """Bring back what the broker has not taken."""
+        self._settle()
+        self.wiring.outbox.lost(blame=loss.blames_us)
+        self._tokens.clear()
+        self._own.clear()
+        self._leave_by = 0
+
+    def work(self, client: Client) -> None:
+        """Settle what the broker has answered, publish what comes next."""
+        self._settle()
+        room = self._in_flight_max() - len(self._own)
+        if room <= 0:
+            return
+        for parcel in self.wiring.outbox.take(IN_FLIGHT_MAX, room):
+            self._publish(client, parcel)
+
+    def read(self, client: Client) -> None:
+        """Read the broker's answers."""
+        client.loop_read()
+
+    def ready_to_leave(self, client: Client) -> bool:
+        """Say good-bye with the will's message, and wait a moment until the broker has it."""
+        now = self.wiring.clock.monotonic_ns()
+        if not self._leave_by:
+            self._leave_by = now + int(GOODBYE_S * 1e9)
+            self._publish_own(client, self.wiring.will)
+        return not self._own or now > self._leave_by
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _in_flight_max(self) -> int:
+        return min(int(self.limits.get("ReceiveMaximum", 65_535)), IN_FLIGHT_MAX)
+
+    def _publish(self, client: Client, parcel: Parcel) -> None:
+        token, outgoing = parcel
+        outbox = self.wiring.outbox
+        if not is_topic(outgoing.topic):
+            outbox.refuse(token, Reason.BAD_TOPIC, ascii(outgoing.topic[:100]))
+            return
+        size, most = packet_bytes(outgoing), self.limits.get("MaximumPacketSize")
+        if most is not None and size > most:
+            outbox.refuse(token, Reason.TOO_BIG, f"{size} bytes, the broker takes {most}")
+            return
+        try:
+            self._tokens[self._send(client, outgoing)] = token
+        except ValueError as error:
+            outbox.refuse(token, Reason.BAD_TOPIC, str(error))
+
+    def _publish_own(self, client: Client, outgoing: Outgoing) -> None:
+        """Birth and will: ours, not the engine's, so they are in no outbox and no count."""
+        self._own.add(self._send(client, outgoing))
+
+    def _send(self, client: Client, outgoing: Outgoing) -> int:
+        """Hand one output to paho; its packet id."""
+        properties = self._properties(outgoing) if self._protocol == V5 else None
+        info = client.publish(
+            outgoing.topic,
+            outgoing.payload,
+            min(outgoing.qos, int(self.limits.get("MaximumQoS", 2))),
+            # A broker without retained messages must not be sent one: it would hang up.
+            outgoing.retain and bool(self.limits.get("RetainAvailable", 1)),
+            properties,
+        )
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise ConnectionError(f"paho does not take a message: {info.rc!s}")
+        return info.mid
+
+    def _properties(self, outgoing: Outgoing) -> Properties | None:
+        if not (outgoing.properties or outgoing.content_type or outgoing.expiry_s):
+            return None
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if outgoing.properties:
+            properties.UserProperty = list(outgoing.properties)
+        if outgoing.content_type:
+            properties.ContentType = outgoing.content_type
+        if outgoing.expiry_s:
+            properties.MessageExpiryInterval = outgoing.expiry_s
+        return properties
+
+    def _on_publish(
+        self, _client: Client, _: Any, mid: int, code: ReasonCode, _props: Properties
+    ) -> None:
+        self._answers.append((mid, code.value))
+
+    def _settle(self) -> None:
+        outbox = self.wiring.outbox
+        while self._answers:
+            mid, code = self._answers.popleft()
+            self._own.discard(mid)
+            token = self._tokens.pop(mid, None)
+            if token is None:
+                continue
+            if code >= 0x80:
+                outbox.refuse(token, Reason.REFUSED, f"reason code 0x{code:02x}")
+            else:
+                outbox.settle(token)
+
+
+def is_topic(text: str) -> bool:
+    """True for a topic that a broker lets us publish to."""
+    if not text or _BAD_TOPIC.search(text):
+        return False
+    return len(text.encode()) <= TOPIC_BYTES_MAX
+
+
+def packet_bytes(outgoing: Outgoing) -> int:
+    """An upper bound of the PUBLISH packet's size."""
+    named = sum(len(k.encode()) + len(v.encode()) + 5 for k, v in outgoing.properties)
+    fixed = 5 + 2 + 2 + 4 + 5 + 3  # header, topic length, packet id, lengths, expiry, content type
+    return (
+        fixed
+        + len(outgoing.topic.encode())
+        + len(outgoing.payload)
+        + named
+        + len(outgoing.content_type)
+    )

@@ -1,0 +1,356 @@
+"""Link: one connection to the broker and the thread that keeps it up for ever."""
+
+import logging
+import os
+import select
+import socket
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from daemon.ledger import Count, Gauge
+from daemon.transport.address import Address
+from daemon.transport.backoff import Backoff
+from daemon.transport.dialect import UNSUPPORTED, Dialect
+from daemon.transport.port import Wiring
+
+log = logging.getLogger(__name__)
+
+CONNACK_S: Final = 10.0
+SELECT_S: Final = 1.0
+TAKEN_OVER: Final = 0x8E
+UNSPECIFIED: Final = 0x80
+_BLAMING: Final = {0x81, 0x82, 0x90, 0x95, 0x99, 0x9A, 0x9B, UNSPECIFIED}
+"""Reasons for a DISCONNECT that something we sent may have caused."""
+_GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
+_PINGREQ: Final = b"\xc0\x00"
+
+
+@dataclass(slots=True)
+class Loss:
+    """Why a connection ended."""
+
+    code: int = UNSPECIFIED
+    text: str = "closed by the broker"
+
+    @property
+    def blames_us(self) -> bool:
+        """True when something we sent may have made the broker hang up."""
+        return self.code in _BLAMING
+
+
+class Link(ABC):
+    """A thread that connects, serves, and connects again, with a fresh client each time.
+
+    Hooks run in this thread only; whatever they raise costs this connection and is counted.
+    """
+
+    def __init__(self, wiring: Wiring, name: str, dialect: Dialect) -> None:
+        self.wiring, self.name, self.dialect = wiring, name, dialect
+        self.up = False
+        self.epoch = 0
+        """Number of the present connection, from 1."""
+        self.session_present = False
+        self.last_error = ""
+        self.limits: dict[str, Any] = {}
+        """Properties of the broker's CONNACK, by their names in the specification."""
+        self._loss = Loss()
+        self._answered = False
+        self._at_once = False
+        self._raw_partly = False
+        self._up_at = 0
+        self._stop = threading.Event()
+        self._backoff = Backoff()
+        self._wake_r, self._wake_w = socket.socketpair()
+        self._wake_r.setblocking(False)
+        self._wake_w.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name=f"mqtt-{name}", daemon=True)
+        wiring.ledger.watch(Gauge.CONNECTED, lambda: self.up, connection=name)
+
+    # --- what the two kinds of connection decide ---------------------------------------------
+
+    @abstractmethod
+    def new_client(self, protocol: MQTTProtocolVersion) -> Client:
+        """A client with the callbacks of this kind of connection."""
+
+    @abstractmethod
+    def connect_options(self, protocol: MQTTProtocolVersion) -> dict[str, Any]:
+        """Further arguments of paho's `connect`."""
+
+    @abstractmethod
+    def on_up(self, client: Client, *, session_present: bool) -> None:
+        """The broker has accepted us."""
+
+    @abstractmethod
+    def on_down(self, loss: Loss) -> None:
+        """The connection that was up is gone."""
+
+    @abstractmethod
+    def work(self, client: Client) -> None:
+        """Hand what waits to the connection; called in each round while it is up."""
+
+    @abstractmethod
+    def read(self, client: Client) -> None:
+        """Read what has come."""
+
+    def wants_read(self) -> bool:
+        """True while there is room for what comes; else only pings go out."""
+        return True
+
+    def ready_to_leave(self, client: Client) -> bool:  # noqa: ARG002
+        """True when nothing more shall be sent before a stop; asked in each round."""
+        return True
+
+    def raw_pending(self) -> bool:
+        """True while bytes of our own wait, which must leave before the client's."""
+        return False
+
+    def write_raw(self, sock: Any) -> None:
+        """Send some of our own bytes; only called while `raw_pending`."""
+        raise NotImplementedError
+
+    # --- from other threads ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the thread look for work now."""
+        # Full means that it will wake up anyway; closed, that it has ended.
+        with suppress(OSError):
+            self._wake_w.send(b"\0")
+
+    def ask_stop(self) -> None:
+        """Let the thread say good-bye and end."""
+        self._stop.set()
+        self.wake()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+
+    @property
+    def alive(self) -> bool:
+        """True while the thread runs."""
+        return self._thread.is_alive()
+
+    # --- the thread --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        clock = self.wiring.clock
+        while not self._stop.is_set():
+            self._loss = Loss()
+            self._answered = self._at_once = False
+            self._up_at = 0
+            self._one_connection()
+            if self._stop.is_set():
+                break
+            self._report()
+            if not self._at_once:
+                up_for_s = (clock.monotonic_ns() - self._up_at) / 1e9 if self._up_at else 0.0
+                taken = self._loss.code == TAKEN_OVER
+                wait_s = self._backoff.next_s(up_for_s=up_for_s, taken_over=taken)
+                clock.wait(self._stop, int(wait_s * 1e9))
+        self._wake_r.close()
+        self._wake_w.close()
+
+    def _one_connection(self) -> None:
+        """Connect and serve until the connection ends. Raises nothing."""
+        client: Client | None = None
+        try:
+            client = self._connect()
+            self._serve(client)
+        except OSError as error:
+            self._loss = Loss(0, f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001
+            # Foreign bytes or a fault of ours: it costs the connection, never the thread.
+            self._fault(error)
+        try:
+            self._close(client)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fault(error)
+
+    def _connect(self) -> Client:
+        broker = self.wiring.broker
+        address = Address.of(broker.url)
+        protocol = self.dialect.choose(self.name)
+        client = self.new_client(protocol)
+        client.on_connect = self.guarded(self._on_connect)
+        client.on_disconnect = self.guarded(self._on_disconnect)
+        keepalive_s = broker.keepalive // 1_000_000_000
+        options = self.connect_options(protocol)
+        client.connect(address.host, address.port, keepalive_s, **options)
+        sock = client.socket()
+        if sock is not None and address.carrier != "unix":
+            _no_delay(sock.fileno())
+        return client
+
+    def _close(self, client: Client | None) -> None:
+        was_up, self.up = self.up, False
+        sock = client.socket() if client is not None else None
+        if sock is not None:
+            sock.close()
+        if was_up:
+            self.on_down(self._loss)
+        if client is not None and not self._answered and self._loss.code == UNSPECIFIED:
+            self.dialect.no_answer(self.name)
+
+    def _serve(self, client: Client) -> None:
+        """Move packets until the connection ends."""
+        poll, clock = select.poll(), self.wiring.clock
+        poll.register(self._wake_r, select.POLLIN)
+        registered = -1
+        began = pinged = clock.monotonic_ns()
+        patient_until = 0
+        half_ns = self.wiring.broker.keepalive // 2
+        sock: Any
+        while (sock := client.socket()) is not None:
+            if not self._answered and clock.monotonic_ns() - began > CONNACK_S * 1e9:
+                raise TimeoutError(f"no CONNACK within {CONNACK_S:g} s")
+            if self.up:
+                self.work(client)
+            if self._stop.is_set() and self._said_goodbye(client):
+                return
+            reading = self.wants_read()
+            mask = select.POLLIN if reading else 0
+            if client.want_write() or self.raw_pending():
+                mask |= select.POLLOUT
+            if mask != registered:
+                poll.register(sock.fileno(), mask)
+                registered = mask
+            hit = self._wait(poll, sock, reading)
+            if hit & _GONE and not reading:
+                return
+            if reading and hit & (select.POLLIN | _GONE):
+                self.read(client)
+            if client.socket() is None or self._write(client, sock, hit):
+                return
+            now = clock.monotonic_ns()
+            if reading and now >= patient_until:
+                client.loop_misc()
+            elif not reading:
+                # Behind what we do not read stands the broker's PINGRESP: paho would give up.
+                patient_until = now + 2 * half_ns
+                if now - pinged > half_ns and not client.want_write() and not self.raw_pending():
+                    pinged = now
+                    sock.send(_PINGREQ)
+
+    def _wait(self, poll: select.poll, sock: Any, reading: bool) -> int:
+        """Wait until something can be done; what the connection is ready for."""
+        timeout_s = SELECT_S if reading and not self._stop.is_set() else 0.02
+        buffered = reading and hasattr(sock, "pending") and sock.pending() > 0
+        events = dict(poll.poll(0 if buffered else timeout_s * 1000))
+        if self._wake_r.fileno() in events:
+            with suppress(BlockingIOError):
+                while self._wake_r.recv(4096):
+                    pass
+        return events.get(sock.fileno(), 0) | (select.POLLIN if buffered else 0)
+
+    def _write(self, client: Client, sock: Any, hit: int) -> bool:
+        """Send what may be sent now; True when the connection ended by it."""
+        # Neither may start within a packet that the other has sent only a part of.
+        if self._raw_partly or (self.raw_pending() and not client.want_write()):
+            if hit & select.POLLOUT:
+                self.write_raw(sock)
+                self._raw_partly = self.raw_pending()
+        elif client.want_write():
+            return client.loop_write() != MQTTErrorCode.MQTT_ERR_SUCCESS
+        return False
+
+    def _said_goodbye(self, client: Client) -> bool:
+        """When nothing is left to send, disconnect; True when done."""
+        if self.up and not self.ready_to_leave(client):
+            return False
+        if self.up and (self.raw_pending() or client.want_write()):
+            return False
+        self._loss = Loss(0, "stopped")
+        client.disconnect()
+        client.loop_write()
+        return True
+
+    # --- callbacks ---------------------------------------------------------------------------
+
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """The callback, with a fault in it counted before it ends the connection."""
+
+        def guard(*args: Any) -> None:
+            try:
+                callback(*args)
+            except Exception:
+                self.wiring.ledger.count(Count.CALLBACK_ERRORS, connection=self.name)
+                raise
+
+        return guard
+
+    def _on_connect(
+        self, client: Client, _: Any, flags: ConnectFlags, code: ReasonCode, props: Properties
+    ) -> None:
+        self._answered = True
+        if code.is_failure:
+            if code.value == UNSUPPORTED:
+                self._at_once = self.dialect.refused(self.name)
+            self._loss = Loss(code.value, f"refused: {code.getName()}")
+            return
+        self._accepted(client, flags, props)
+
+    def _accepted(self, client: Client, flags: ConnectFlags, properties: Properties) -> None:
+        self.dialect.accepted(self.name)
+        self._raw_partly = False
+        self.epoch += 1
+        self.session_present = bool(flags.session_present)
+        self.limits = dict(properties.json())  # type: ignore[no-untyped-call]
+        self.last_error = ""
+        self._up_at = self.wiring.clock.monotonic_ns()
+        self.wiring.ledger.count(Count.CONNECTIONS, connection=self.name)
+        self.up = True
+        log.info(
+            "Connected to the broker",
+            extra={"facts": {"connection": self.name, "protocol": self.dialect.text(self.name)}},
+        )
+        self.on_up(client, session_present=self.session_present)
+
+    def _on_disconnect(
+        self, _client: Client, _: Any, flags: DisconnectFlags, code: ReasonCode, _props: Any
+    ) -> None:
+        if self._answered and not self.up:
+            return
+        told = "told by the broker: " if flags.is_disconnect_packet_from_server else ""
+        self._loss = Loss(code.value, told + code.getName())
+
+    def _report(self) -> None:
+        self.wiring.ledger.count(Count.CONNECTION_FAILURES, connection=self.name)
+        self.last_error = self._loss.text
+        sentence = "No connection to the broker, trying again"
+        level = logging.WARNING
+        if self._loss.code == TAKEN_OVER:
+            sentence = "Another client uses our client id, waiting before the next attempt"
+            level = logging.ERROR
+        log.log(
+            level,
+            sentence,
+            extra={"facts": {"connection": self.name, "reason": self._loss.text}},
+        )
+
+    def _fault(self, error: Exception) -> None:
+        self._loss = Loss(0, f"{type(error).__name__}: {error}")
+        log.error(
+            "A fault ended the connection",
+            exc_info=error,
+            extra={"facts": {"connection": self.name}},
+        )
+
+
+def _no_delay(descriptor: int) -> None:
+    """Send small packets at once. Works through TLS and websocket wrappers alike."""
+    with socket.socket(fileno=os.dup(descriptor)) as twin:
+        twin.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

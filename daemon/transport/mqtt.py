@@ -1,0 +1,86 @@
+"""MqttTransport: two connections to one broker, one that subscribes and one that publishes.
+
+Two, because a broker can give them different rights, and because what comes in then never
+stands in the way of an alert.  Each has a thread, a fresh client per connection and its own
+supervision; paho's threads and its reconnecting are not used.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from daemon.messages import Message
+from daemon.transport.dialect import Dialect
+from daemon.transport.egress import Egress
+from daemon.transport.ingest import Ingest
+from daemon.transport.port import Wiring
+
+_JOIN_S: Final = 8.0
+"""Longer than connecting may take, so that a thread ends by itself."""
+
+
+class MqttTransport:
+    """The `Transport` over MQTT."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._dialect = Dialect(wiring.broker)
+        self._ingest = Ingest(wiring, self._dialect)
+        self._egress = Egress(wiring, self._dialect)
+        self._never = threading.Event()
+
+    @property
+    def connected(self) -> bool:
+        """True when both connections are up and every subscription is answered."""
+        return self._ingest.up and self._egress.up and self._ingest.settled
+
+    @property
+    def alive(self) -> bool:
+        """True while both threads run; `connected` says whether they have a connection."""
+        return self._ingest.alive and self._egress.alive
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._ingest.start()
+        self._egress.start()
+
+    def subscribe(self, filters: Mapping[str, int]) -> None:
+        """Replace the whole set of subscriptions {filter: QoS}; at most QoS 1 is asked for."""
+        self._ingest.subscribe(filters)
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Queue acknowledgements in order, for messages of the present connection."""
+        self._ingest.acknowledge(messages)
+
+    def status(self) -> dict[str, Any]:
+        """What is known of both connections."""
+        return {
+            "connected": self.connected,
+            "alive": self.alive,
+            "protocol": self._dialect.text("in"),
+            "session_present": self._ingest.session_present,
+            "subscriptions": self._ingest.granted,
+            "refused": dict(self._ingest.refused),
+            "in": self._link(self._ingest),
+            "out": self._link(self._egress),
+        }
+
+    def stop(self, drain_s: float) -> None:
+        """Send what waits for up to `drain_s`, say good-bye on both connections, end."""
+        clock = self._wiring.clock
+        until = clock.monotonic_ns() + int(drain_s * 1e9)
+        while len(self._wiring.outbox) and self._egress.alive and clock.monotonic_ns() < until:
+            clock.wait(self._never, 10_000_000)
+        for link in (self._ingest, self._egress):
+            link.ask_stop()
+        for link in (self._ingest, self._egress):
+            link.join(_JOIN_S)
+
+    @staticmethod
+    def _link(link: Ingest | Egress) -> dict[str, Any]:
+        return {
+            "up": link.up,
+            "connections": link.epoch,
+            "limits": link.limits,
+            "last_error": link.last_error,
+        }
