@@ -1,0 +1,146 @@
+"""Sums, variances and lines over sliding windows that stay right for months.
+
+Helpers of kernels. Those on one sample take and return scalars; those named `ring_*` walk over a
+window again and are for rare calls: passing an array costs two atomic operations.
+"""
+
+from typing import Final
+
+from pipelines.batch import F8, I8
+from pipelines.jit import kernel
+
+LARGEST: Final = 1e150
+"""A larger value counts as not known: its square is no number, and no sensor measures it."""
+
+COLLAPSE: Final = 1e-6
+"""Squares that fall to less than this share took the digits of the rest with them."""
+
+
+@kernel
+def added(total: float, lost: float, x: float) -> tuple[float, float]:
+    """Sum and lost digits after one more summand (Neumaier 1974); the sum is total + lost."""
+    new = total + x
+    if abs(total) >= abs(x):
+        return new, lost + ((total - new) + x)
+    return new, lost + ((x - new) + total)
+
+
+@kernel
+def joined(mean: float, m2: float, n: int, x: float) -> tuple[float, float]:
+    """Mean and squared distances once `x` is the n-th sample (Welford 1962)."""
+    distance = x - mean
+    mean += distance / n
+    return mean, m2 + distance * (x - mean)
+
+
+@kernel
+def parted(mean: float, m2: float, n: int, x: float) -> tuple[float, float]:
+    """Mean and squared distances once `x` has left and `n` samples stay: Welford backwards."""
+    if n == 0:
+        return 0.0, 0.0
+    distance = x - mean
+    mean -= distance / n
+    return mean, m2 - distance * (x - mean)
+
+
+@kernel
+def ring_total(x: F8, first: int, last: int) -> tuple[float, float]:
+    """`added` over positions [first, last) of one ring `x` (W,)."""
+    total, lost = 0.0, 0.0
+    for p in range(first, last):
+        total, lost = added(total, lost, x[p % x.size])
+    return total, lost
+
+
+@kernel
+def ring_moments(x: F8, first: int, last: int) -> tuple[float, float]:
+    """Mean and squared distances of positions [first, last) of one ring `x` (W,)."""
+    start, mean, m2 = x[first % x.size], 0.0, 0.0
+    for p in range(first, last):
+        mean += (x[p % x.size] - start) / (last - first)
+    mean += start  # a flat window has its very value as the mean, and exactly no variance
+    for p in range(first, last):
+        distance = x[p % x.size] - mean
+        m2 += distance * distance
+    return mean, m2
+
+
+@kernel
+def ring_line(t_ns: I8, x: F8, first: int, last: int, line: F8) -> None:
+    """Fill `line` (5,) from positions [first, last); times in seconds after the first of them.
+
+    line: mean time, mean value, squared distances of times and of values, and their products.
+    """
+    line[:] = 0.0
+    n = last - first
+    for p in range(first, last):
+        line[0] += (t_ns[p % x.size] - t_ns[first % x.size]) * 1e-9 / n
+        line[1] += (x[p % x.size] - x[first % x.size]) / n
+    line[1] += x[first % x.size]
+    for p in range(first, last):
+        dt = (t_ns[p % x.size] - t_ns[first % x.size]) * 1e-9 - line[0]
+        dx = x[p % x.size] - line[1]
+        line[2] += dt * dt
+        line[3] += dx * dx
+        line[4] += dt * dx
+
+
+@kernel
+def slid_line(
+    t_ns: I8, x: F8, oldest: int, keep: int, last: int, line: F8, base_ns: I8, s: int
+) -> float:
+    """Slope per second of positions [keep, last) of a ring; NaN for less than two times.
+
+    t_ns, x (W,): the ring; `line` (5,) as in `ring_line` and `base_ns` (S,), its time zero, are
+    those of positions [oldest, last - 1) and follow. The line is fitted afresh when every sample
+    of it has been replaced, and when samples that left took the digits of the others along.
+    """
+    width = x.size
+    fresh = keep >= last - 1
+    if not fresh:
+        m2_t, m2_x = line[2], line[3]
+        for p in range(oldest, keep):
+            left = last - 2 - p
+            dt = (t_ns[p % width] - base_ns[s]) * 1e-9 - line[0]
+            dx = x[p % width] - line[1]
+            line[0] -= dt / left
+            line[1] -= dx / left
+            after = x[p % width] - line[1]
+            line[2] -= dt * ((t_ns[p % width] - base_ns[s]) * 1e-9 - line[0])
+            line[3] -= dx * after
+            line[4] -= dt * after
+        fresh = t_ns[keep % width] > base_ns[s] and (
+            line[2] < COLLAPSE * m2_t or line[3] < COLLAPSE * m2_x
+        )
+        # Once its zero has been out of the window for as long as the window is.
+        zero = base_ns[s]
+        fresh = fresh or (t_ns[keep % width] - zero > t_ns[(last - 1) % width] - t_ns[keep % width])
+    if fresh:
+        ring_line(t_ns, x, keep, last, line)
+        base_ns[s] = t_ns[keep % width]
+    else:
+        n = last - keep
+        dt = (t_ns[(last - 1) % width] - base_ns[s]) * 1e-9 - line[0]
+        dx = x[(last - 1) % width] - line[1]
+        line[0] += dt / n
+        line[1] += dx / n
+        after = x[(last - 1) % width] - line[1]
+        line[2] += dt * ((t_ns[(last - 1) % width] - base_ns[s]) * 1e-9 - line[0])
+        line[3] += dx * after
+        line[4] += dt * after
+    if t_ns[keep % width] == t_ns[(last - 1) % width]:
+        return float("nan")
+    return line[4] / line[2]
+
+
+@kernel
+def place(ordered: F8, n: int, x: float) -> int:
+    """Leftmost position at which `x` keeps the first `n` numbers in order."""
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) >> 1
+        if ordered[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low

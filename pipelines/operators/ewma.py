@@ -1,0 +1,87 @@
+"""ewma: a mean in which a sample counts half after each half-life."""
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from config.params import Params
+from config.units import Duration
+from pipelines.batch import BAD, F8, I8, Batch
+from pipelines.jit import kernel
+from pipelines.numerics import LARGEST
+from pipelines.operator import Operator, column, rows_of
+
+LN2: Final = math.log(2.0)
+
+
+class Ewma(Params):
+    """How fast the past is forgotten."""
+
+    halflife: Duration = Field(
+        gt=0, description="After this time a sample counts half as much, however many came since."
+    )
+    bias_correct: bool = Field(
+        True,
+        description="true: the weighted mean of all samples so far · false: the first sample "
+        "counts as if its value had held for ever before.",
+    )
+
+
+class State(NamedTuple):
+    """(S,) the mean, the sum of weights behind it (0: no sample yet), and when."""
+
+    mean: F8 = column("f8")
+    weight: F8 = column("f8")
+    last_ns: I8 = column("i8")
+
+
+Rows = rows_of(Ewma)
+
+
+@kernel
+def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
+    """Give out the mean of its series with each known sample.
+
+    Equivalent to: sum(w x) / sum(w) over the known samples so far, w = 2^(-age / halflife);
+    without `bias_correct` m = x at the first, then m = d m + (1 - d) x with d = 2^(-time since
+    the last known sample / halflife). |x| > 1e150 is not known; such samples give NaN.
+    """
+    n = out.count[0]
+    for i in range(first, batch.series.size):
+        s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
+        known = abs(x) <= LARGEST and batch.quality[i] != BAD
+        if known:
+            p, weight = params.row[s], state.weight[s]
+            if weight == 0:
+                state.mean[s] = x
+                state.weight[s] = 1.0
+            else:
+                decay = math.exp(-LN2 * (t - state.last_ns[s]) / params.halflife[p])
+                if params.bias_correct[p] == 1:
+                    weight = weight * decay + 1.0
+                    state.weight[s] = weight
+                    state.mean[s] += (x - state.mean[s]) / weight
+                else:
+                    state.mean[s] += (x - state.mean[s]) * (1.0 - decay)
+            state.last_ns[s] = t
+        out.series[n] = s
+        out.t_ns[n] = t
+        out.start_ns[n] = batch.start_ns[i]
+        out.value[n] = state.mean[s] if known else np.nan
+        out.quality[n] = batch.quality[i] if known else BAD
+        n += 1
+    out.count[0] = n
+    return batch.series.size
+
+
+OPERATOR = Operator(
+    name="ewma",
+    summary="Smooths by a mean that forgets by time, not by number of samples.",
+    params=Ewma,
+    state=State,
+    rows=Rows,
+    step=step,
+    example="ewma: {halflife: 30s}",
+)
