@@ -62,7 +62,7 @@ class Graph:
             ("source", name): Flow(self.sources[name].reorder.run(rows), self.sources[name].table)
             for name, rows in arrivals.items()
         }
-        return self._through(flows, ticking=False)
+        return self._through(flows, None)
 
     def tick(self, now_ns: int) -> list[Event]:
         """Let time go on to `now_ns`: waiting samples, timers, windows of silent series."""
@@ -70,7 +70,7 @@ class Graph:
             ("source", name): Flow(stage.reorder.tick(now_ns), stage.table)
             for name, stage in self.sources.items()
         }
-        return self._through(flows, ticking=True)
+        return self._through(flows, now_ns)
 
     def flush(self) -> list[Event]:
         """Take the samples that still wait for others, because no more will come."""
@@ -78,7 +78,7 @@ class Graph:
             ("source", name): Flow(stage.reorder.flush(), stage.table)
             for name, stage in self.sources.items()
         }
-        return self._through(flows, ticking=False)
+        return self._through(flows, None)
 
     def retired(self, following: "Graph") -> list[Event]:
         """What must be told about pipelines that `following` does not go on with."""
@@ -89,13 +89,13 @@ class Graph:
                 told += pipeline.retire("pipeline changed" if successor else "pipeline removed")
         return told
 
-    def _through(self, flows: dict[tuple[str, str], Flow], ticking: bool) -> list[Event]:
+    def _through(self, flows: dict[tuple[str, str], Flow], tick_ns: int | None) -> list[Event]:
         told: list[Event] = []
         for name, pipeline in self.pipelines.items():
             flow = flows.get(pipeline.upstream)
-            if flow is None or (flow.batch.size == 0 and not ticking):
+            if flow is None or (flow.batch.size == 0 and tick_ns is None):
                 continue
-            rows, alerts, events = pipeline.run(flow, ticking)
+            rows, alerts, events = pipeline.run(flow, tick_ns)
             flows["samples", name] = flows["windows", name] = rows
             flows["alerts", name] = alerts
             told += events

@@ -66,21 +66,21 @@ class Pipeline:
             return self.spec.from_.kind, self.spec.from_.pipeline
         return "source", self.spec.from_
 
-    def run(self, flow: Flow, ticking: bool) -> tuple[Flow, Flow, list[Event]]:
+    def run(self, flow: Flow, tick_ns: int | None) -> tuple[Flow, Flow, list[Event]]:
         """Rows of the last step, alert changes as rows (1 active, 0 cleared), and the events."""
         if not flow.ids:
-            return self._run(self.selection.run(flow.batch, flow.table), flow.table, ticking)
+            return self._run(self.selection.run(flow.batch, flow.table), flow.table, tick_ns)
         # Alerts come one at a time, so that an event names no cause that came after it.
         samples, alerts, told = [], [], []
         for i, cause in enumerate(flow.ids):
             one = self.selection.run(rows(flow.batch, i, i + 1), flow.table)
             self._note_cause(self.selection.row(int(flow.batch.series[i])), cause)
-            out, changes, events = self._run(one, flow.table, ticking=False)
+            out, changes, events = self._run(one, flow.table, None)
             samples.append(copied(out.batch))
             alerts.append(changes)
             told += events
-        if ticking:
-            out, changes, events = self._run(_NOTHING, flow.table, ticking)
+        if tick_ns is not None:
+            out, changes, events = self._run(_NOTHING, flow.table, tick_ns)
             samples.append(copied(out.batch))
             alerts.append(changes)
             told += events
@@ -89,15 +89,16 @@ class Pipeline:
         return Flow(joined(samples), self.table), changes, told
 
     def _run(
-        self, batch: Batch, upstream: SeriesTable, ticking: bool
+        self, batch: Batch, upstream: SeriesTable, tick_ns: int | None
     ) -> tuple[Flow, Flow, list[Event]]:
+        ticking = tick_ns is not None
         if ticking:
             self.selection.tick(upstream)
         self.samples_in += batch.size
         for stage in self.stages:
             if batch.size == 0 and not ticking:
                 break
-            batch = stage.run(batch, ticking)
+            batch = stage.run(batch, tick_ns)
         told: list[Event] = []
         alerts = Flow(_NOTHING, self.table)
         if self.spec.publish is not None and batch.size:

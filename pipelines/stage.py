@@ -10,7 +10,7 @@ from config.params import Params
 from pipelines.batch import I4, Batch, GroupedBatch, take
 from pipelines.operator import Operator
 from pipelines.runner import StepRunner
-from pipelines.series import FULL, Labels, SeriesTable
+from pipelines.series import FULL, NEVER, Labels, SeriesTable
 from pipelines.values import Resolved, matches, reference, resolve
 
 
@@ -59,6 +59,8 @@ class Stage:
         self._slot: I4 = np.zeros(64, np.int32)
         self._members = 0
         self._assigned = 0
+        self._unheard: set[int] = set()
+        """Rows of expected series that no member has joined."""
 
     def connect(self, table_in: SeriesTable) -> SeriesTable:
         """Take samples of these series; the table of what comes out."""
@@ -67,15 +69,17 @@ class Stage:
             self.table_out = table_in
         if self.operator.expected is not None:
             for labels in self.operator.expected(self.sets.sets[0]):
-                self.table_out.intern(labels)
+                self._unheard.add(self.table_out.intern(labels))
         return self.table_out
 
-    def run(self, batch: Batch, ticking: bool) -> Batch:
-        """What comes of these rows, and, when ticking, of the time that has passed."""
+    def run(self, batch: Batch, tick_ns: int | None) -> Batch:
+        """What comes of these rows, and of the time that has passed when it is a tick."""
         self.sync()
         out = self.runner.run(self._grouped(batch) if self.operator.regroup else batch)
-        if not ticking or self.operator.tick is None:
+        if tick_ns is None or self.operator.tick is None:
             return out
+        for row in self._unheard:  # nobody's event time: ours is all there is
+            self.table_out.clock_ns[row] = tick_ns
         return self.runner.tick(self.table_out.clock_ns, len(self.table_out), append=True)
 
     def sync(self) -> None:
@@ -128,6 +132,9 @@ class Stage:
         if chosen is not None:
             self._group[row] = self.table_out.intern(chosen[0])
             self._slot[row] = chosen[1]
+            if self._group[row] in self._unheard:
+                self._unheard.remove(int(self._group[row]))
+                self.table_out.clock_ns[self._group[row]] = NEVER
 
     def _grouped(self, batch: Batch) -> GroupedBatch:
         group = self._group[batch.series]
