@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from config.errors import ConfigError, Problem
 from config.nodes import Document, Node, read_document
-from config.wording import Fault, said
+from config.wording import Fault, said, suggestion
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -48,12 +48,15 @@ def problems_of(
 ) -> list[Problem]:
     """A validation error as placed problems; alternatives of one union become one problem."""
     groups: dict[tuple[str | int, ...], list[Fault]] = {}
-    for item in error.errors(include_url=False):
-        fault = Fault.at(node, model, item)
-        groups.setdefault(fault.union if fault.union is not None else fault.path, []).append(fault)
+    faults = [Fault.at(node, model, item) for item in error.errors(include_url=False)]
+    meant = {(f.path[:-1], suggestion(f)) for f in faults if f.kind == "extra_forbidden"}
+    for fault in faults:
+        if fault.kind == "missing" and (fault.path, fault.item["loc"][-1]) in meant:
+            continue  # misspelt, which is said already
+        groups.setdefault(fault.path if fault.union is None else fault.union, []).append(fault)
     problems = []
-    for faults in groups.values():
-        for where, what, hint in said(_closest(faults)):
+    for group in groups.values():
+        for where, what, hint in said(_closest(group)):
             problems.append(document.problem(where, what, hint))
     return problems
 

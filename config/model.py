@@ -5,21 +5,40 @@ reference to an entry of the pipeline's `values` and stays a string here; `pipel
 resolves it for each series.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from config.params import Options
 from config.topics import FilterText, TemplateText
 from config.units import Duration, Size
 
 NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
-REFERENCE = r"^\{[A-Za-z_][A-Za-z0-9_]*\}$"
+REFERENCE = r"^\{[A-Za-z_][A-Za-z0-9_-]*\}$"
 
 Name = Annotated[str, Field(pattern=NAME)]
 Reference = Annotated[str, Field(pattern=REFERENCE)]
 Number = float | Reference
 """A number, or `"{name}"` of an entry in the pipeline's `values`."""
+
+
+def is_name(text: str) -> bool:
+    """Whether a source, pipeline, label or value may be called so."""
+    return re.fullmatch(NAME, text) is not None
+
+
+def _not_negative(value: float | str) -> float | str:
+    if not isinstance(value, str) and value < 0:
+        raise ValueError(f"must not be negative, got {value:g}")
+    return value
+
+
+def _positive(value: float | str) -> float | str:
+    if not isinstance(value, str) and value <= 0:
+        raise ValueError(f"must be more than 0, got {value:g}")
+    return value
+
 
 QoS = Literal[0, 1, 2]
 SECOND = 1_000_000_000
@@ -117,7 +136,7 @@ class Source(Options):
     channels: tuple[str, ...] | dict[str, str] | None = Field(
         None, description="Fields to read, or {channel: path}; default: every numeric field."
     )
-    labels: dict[Name, str] = Field(
+    labels: dict[Name, Text] = Field(
         default_factory=dict, description="Fixed labels added to every series of this source."
     )
     lateness: Duration = Field(
@@ -141,7 +160,9 @@ class When(Options):
     above: Number | None = None
     below: Number | None = None
     outside: tuple[Number, Number] | None = Field(None, description="[low, high]")
-    deadband: Number = Field(0.0, description="The value must come back by this much to clear.")
+    deadband: Annotated[Number, AfterValidator(_not_negative)] = Field(
+        0.0, description="The value must come back by this much to clear."
+    )
     on_delay: Duration = Field(0, description="The condition must hold this long to raise.")
     off_delay: Duration = Field(0, description="It must be gone this long to clear.")
     latch: bool = Field(False, description="Stay active until somebody resets it.")
@@ -155,8 +176,6 @@ class When(Options):
             low, high = self.outside
             if not isinstance(low, str) and not isinstance(high, str) and low >= high:
                 raise ValueError(f"outside: [low, high] needs low < high, got [{low}, {high}]")
-        if not isinstance(self.deadband, str) and self.deadband < 0:
-            raise ValueError(f"deadband must not be negative, got {self.deadband}")
         return self
 
 
@@ -175,7 +194,7 @@ class Alert(Options):
         None, description="Retained state while active; default: state/<alert topic>."
     )
     qos: QoS = 1
-    update_by: Number | None = Field(
+    update_by: Annotated[Number, AfterValidator(_positive)] | None = Field(
         None, description="Tell again each time an active value got worse by this much."
     )
     message: str | None = Field(
@@ -235,6 +254,8 @@ def _step(value: Any) -> Any:
         return value
     if isinstance(value, dict) and len(value) == 1:
         [(name, options)] = value.items()
+        if not isinstance(options, dict | None):
+            raise ValueError(f"the options of {name} are a mapping, found {options!r}")
         return {"name": name, "options": {} if options is None else options}
     raise ValueError("a step is one operator, such as - rolling: {stat: mean, window: 60s}")
 
@@ -279,6 +300,13 @@ class Log(Options):
         "auto", description="auto: console on a terminal, else JSON lines."
     )
     level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Included(Options):
+    """A file that another one includes: sources and pipelines, nothing else."""
+
+    sources: dict[Name, Source] = Field(default_factory=dict)
+    pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
 
 
 class Gateway(Options):

@@ -32,7 +32,10 @@ def _scalars_apart(schema: Any) -> Any:
         apart["metadata"] = schema["metadata"]
     if apart.get("type") == "bool":
         return apart | {"strict": True}
-    if apart.get("type") in ("int", "float"):
+    numeric = apart.get("type") in ("int", "float")
+    if apart.get("type") == "literal":
+        numeric = any(type(choice) is int for choice in apart["expected"])
+    if numeric:
         return core_schema.no_info_before_validator_function(_no_bool, apart)
     return apart
 

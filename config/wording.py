@@ -29,7 +29,7 @@ _EXPECTED: Final = {
     "no_bool": "a number",
 }
 _PATTERNS: Final = {
-    r"^\{[A-Za-z_][A-Za-z0-9_]*\}$": '"{name}" of an entry in values',
+    r"^\{[A-Za-z_][A-Za-z0-9_-]*\}$": '"{name}" of an entry in values',
     r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$": "a name of letters, digits, _ and -, a letter first",
 }
 _BOUNDS: Final = {
@@ -182,9 +182,9 @@ def _bound(bound: float, value: Any) -> str:
         try:
             duration_ns(value)
         except ValueError:
-            return str(bound)
+            return f"{bound}"
         return duration_text(bound)
-    return str(bound)
+    return f"{bound:g}" if isinstance(bound, float) else f"{bound}"
 
 
 def _message(fault: Fault) -> str:
@@ -239,12 +239,21 @@ def looks_like_reference(node: Node) -> bool:
 def nearest(word: str, known: Iterable[str], *, or_list: bool = True) -> str:
     """'did you mean ...?', else the words that are known here."""
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6) or difflib.get_close_matches(
-        word.lower(), [n for n in names if n.lower() == n], n=1, cutoff=0.6
-    )
-    if close:
-        return f"did you mean {close[0]!r}?"
+    close = _closest(word, names)
+    if close is not None:
+        return f"did you mean {close!r}?"
     return f"known here: {', '.join(names[:30])}" if names and or_list else ""
+
+
+def _closest(word: str, names: list[str]) -> str | None:
+    close = difflib.get_close_matches(word[:64], names, n=1)
+    close = close or difflib.get_close_matches(word[:64].lower(), names, n=1)
+    return close[0] if close else None
+
+
+def suggestion(fault: Fault) -> str | None:
+    """The key that was probably meant by an unknown one."""
+    return _closest(str(fault.path[-1]), keys_of(fault.models))
 
 
 def keys_of(models: Iterable[type[BaseModel]]) -> list[str]:
@@ -261,14 +270,14 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _members(kind: Any) -> Iterator[Any]:
+def members(kind: Any) -> Iterator[Any]:
     """The alternatives of an annotation, without Annotated and None."""
     origin = get_origin(kind)
     if origin is Annotated:
-        yield from _members(get_args(kind)[0])
+        yield from members(get_args(kind)[0])
     elif origin in (Union, types.UnionType):
         for member in get_args(kind):
-            yield from _members(member)
+            yield from members(member)
     elif kind is not type(None):
         yield kind
 
@@ -281,10 +290,10 @@ def _types_at(model: Any, path: tuple[str | int, ...]) -> list[tuple[Any, FieldI
         for kind, _ in here:
             if _is_model(kind):
                 below += [
-                    (t, f) for n, f in _fields(kind) if n == part for t in _members(f.annotation)
+                    (t, f) for n, f in _fields(kind) if n == part for t in members(f.annotation)
                 ]
             elif get_args(kind):
                 inner = get_args(kind)[1 if get_origin(kind) is dict else 0]
-                below += [(t, None) for t in _members(inner)]
+                below += [(t, None) for t in members(inner)]
         here = below
     return here

@@ -1,0 +1,96 @@
+"""JSON Schema of the configuration, for editors: completion, descriptions, red underlines."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from config.model import REFERENCE, Gateway, Included, Step
+from config.parts import StepSpec
+from config.references import referable
+
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_REF: Final = "#/$defs/{model}"
+_SUBSTITUTION: Final = {"type": "string", "pattern": r"\$\{[^}]+\}"}
+
+
+def schema(steps: Mapping[str, StepSpec]) -> dict[str, Any]:
+    """Schema of a main or an included file, with the options of every operator under `steps`."""
+    models: list[type[BaseModel]] = [Gateway, Included]
+    _, made = models_json_schema([(m, "validation") for m in models], ref_template=_REF)
+    defs: dict[str, Any] = made["$defs"]
+    for name in sorted(steps):
+        own = steps[name].params.model_json_schema(ref_template=_REF)
+        defs.update(own.pop("$defs", {}))
+        defs[f"step-{name}"] = _with_references(own, referable(steps[name].params))
+    _shorthands(defs)
+    defs[Step.__name__] = _step(steps)
+    for definition in defs.values():
+        _substitutable(definition)
+    whole = {**defs.pop(Gateway.__name__), "$defs": dict(sorted(defs.items()))}
+    whole["$defs"].pop(Included.__name__, None)
+    return {"$schema": DIALECT, **whole, "title": "sensorweir configuration"}
+
+
+def schema_text(steps: Mapping[str, StepSpec]) -> str:
+    """The same as the text of `sensorweir.schema.json`."""
+    return json.dumps(schema(steps), indent=1, ensure_ascii=False) + "\n"
+
+
+def _step(steps: Mapping[str, StepSpec]) -> dict[str, Any]:
+    """One key, the operator's name, or the bare name."""
+    bare = {"enum": sorted(steps), "description": "An operator with all its defaults."}
+    keyed = {
+        "type": "object",
+        "properties": {
+            name: {
+                "description": steps[name].summary,
+                "anyOf": [{"$ref": _REF.format(model=f"step-{name}")}, {"type": "null"}],
+            }
+            for name in sorted(steps)
+        },
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return {"description": "One use of an operator.", "anyOf": [bare, keyed]}
+
+
+def _with_references(own: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Plain numbers may also be a reference to an entry of `values`."""
+    for name in names:
+        written = own["properties"][name]
+        notes = {k: written.pop(k) for k in ("title", "description", "default") if k in written}
+        reference = {"type": "string", "pattern": REFERENCE}
+        options = written.pop("anyOf", [written])
+        own["properties"][name] = {"anyOf": [*options, reference], **notes}
+    return own
+
+
+def _shorthands(defs: dict[str, Any]) -> None:
+    """Forms that the models take before validation and that pydantic does not know of."""
+    values = defs["Pipeline"]["properties"]["values"]["additionalProperties"]
+    defs["Pipeline"]["properties"]["values"]["additionalProperties"] = {
+        "anyOf": [values, {"type": "number"}]
+    }
+    one = {"type": ["string", "number"]}
+    where = defs["Pipeline"]["properties"]["where"]
+    where["additionalProperties"] = {"anyOf": [one, {"type": "array", "items": one}]}
+    protocol = defs["Broker"]["properties"]["protocol"]
+    protocol["enum"] = [*protocol["enum"], 5]
+    duration = defs["Source"]["properties"]["lateness"]
+    assert "pattern" in duration, "durations are text with a unit, or 0"
+
+
+def _substitutable(node: Any) -> None:
+    """Where a number, a choice or patterned text stands, `${VAR}` may stand too."""
+    for inner in node.get("properties", {}).values():
+        kinds = inner.get("anyOf", [inner])
+        plain = any(k.get("type") in ("number", "integer", "boolean") for k in kinds)
+        if plain or any("pattern" in k or "enum" in k for k in kinds):
+            notes = {k: inner.pop(k) for k in ("title", "description", "default") if k in inner}
+            options = inner.pop("anyOf", None) or [dict(inner)]
+            inner.clear()
+            inner.update({"anyOf": [*options, _SUBSTITUTION], **notes})
