@@ -4,11 +4,11 @@ Threads: this one (signals, reload, the engine's turns), one or two of the trans
 HTTP server's.  Only the inbox, the outbox and the ledger are touched by more than one.
 """
 
+import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from config.errors import ConfigError
@@ -18,11 +18,12 @@ from daemon.clock import Clock
 from daemon.engine import Engine
 from daemon.health import Health, HealthServer
 from daemon.inbox import Inbox
-from daemon.ledger import Ledger
+from daemon.ledger import Count, Ledger
+from daemon.log import RateLimit
 from daemon.metrics import registry
 from daemon.outbox import Outbox
 from daemon.status import Status
-from daemon.transport import Wiring, open_transport
+from daemon.transport import Wiring, make_transport
 from pipelines import warmup
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
@@ -46,11 +47,13 @@ class App:
         gateway = loaded.gateway
         limits = gateway.limits
         self.clock, self.reread = clock, reread
+        self.balanced = True
+        """False when a stop found that something was lost without being counted."""
         self.ledger = Ledger()
         self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
         self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
         status = Status(gateway, loaded.files, clock)
-        self.transport = open_transport(
+        self.transport = make_transport(
             Wiring(
                 broker=gateway.broker,
                 client_id=gateway.broker.client_id or f"sensorweir-{gateway.gateway}",
@@ -63,9 +66,7 @@ class App:
             )
         )
         graph = Graph(gateway, load_all())
-        self.engine = Engine(
-            graph, self.inbox, self.outbox, self.ledger, clock, self.transport
-        )
+        self.engine = Engine(graph, self.inbox, self.outbox, self.ledger, clock, self.transport)
         self.warm = False
         self._stop = threading.Event()
         self._reload = threading.Event()
@@ -134,9 +135,41 @@ class App:
         signal.signal(signal.SIGINT, lambda *_: self.stop())
         signal.signal(signal.SIGHUP, lambda *_: self._ask_reload())
 
-    def health(self) -> Health:
-        """What /healthz and /readyz look at."""
-        return Health(self)
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[str]:
+        """Answer /metrics, /healthz and /readyz while inside; the address, '' when disabled.
+
+        Raises OSError when the address cannot be bound.
+        """
+        http = self.engine.gateway.http
+        if not http.enabled:
+            yield ""
+            return
+        server = HealthServer(http.listen, Health(self), registry(self.ledger, self._gauges()))
+        server.start()
+        try:
+            yield server.address
+        finally:
+            server.stop()
+
+    def count_log_lines(self, limit: RateLimit) -> None:
+        """Have the log lines that were left out counted with everything else."""
+        self.ledger.watch(Count.LOG_LINES_SUPPRESSED, lambda: limit.suppressed)
+
+    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
+        engine = self.engine
+        return {
+            "alerts_active": (
+                "Alerts that are active now.",
+                lambda: sum(p.active for p in engine.graph.pipelines.values()),
+            ),
+            "series": (
+                "Series known, over all sources.",
+                lambda: sum(len(s.table) for s in engine.graph.sources.values()),
+            ),
+            "pipelines": ("Pipelines running.", lambda: len(engine.graph.pipelines)),
+            "turns": ("Turns of the engine since the start.", lambda: engine.turns),
+        }
 
     def _ask_reload(self) -> None:
         self._reload.set()
@@ -151,6 +184,7 @@ class App:
         self.transport.stop(DRAIN_S)
         broken = self.ledger.balance()
         if broken:
+            self.balanced = False
             log.error("The ledger does not balance", extra={"facts": {"broken": broken}})
         log.info("Stopped")
 

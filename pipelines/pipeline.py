@@ -60,6 +60,11 @@ class Pipeline:
         self._causes: dict[int, deque[str]] = {}
 
     @property
+    def active(self) -> int:
+        """Series whose alert is active now."""
+        return len(self.alerting.active()) if self.alerting else 0
+
+    @property
     def upstream(self) -> tuple[str, str]:
         """('source' or 'alerts', 'samples', 'windows'; its name)."""
         if isinstance(self.spec.from_, Upstream):

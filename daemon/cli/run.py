@@ -1,5 +1,6 @@
 """`sensorweir run`: the daemon itself."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def run(
     from daemon import log
     from pipelines.jit import NO_CACHE, use_cache
 
-    log.configure(gateway.log.format, gateway.log.level)
+    limit = log.configure(gateway.log.format, gateway.log.level)
     chosen = cache or default_cache()
     if chosen is not None:
         use_cache(chosen)
@@ -59,13 +60,20 @@ def run(
     from daemon.clock import SystemClock
 
     app = App(loaded, lambda: read_config(path), SystemClock())
+    app.count_log_lines(limit)
     app.on_signals()
-    with app.serving():
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(app.serving())
+        except OSError as error:
+            say(f"sensorweir: cannot listen on {gateway.http.listen}: {error.strerror}")
+            say("  hint: another daemon runs here? choose http.listen, or port 0 for a free one")
+            raise typer.Exit(EX_FAILED) from None
         app.warm_up(progress())
         if NO_CACHE:
-            say(f"kernels are compiled at each start: {chosen} is not writable")
+            say(f"kernels are compiled at each start: {chosen} cannot be written")
         app.run()
-    if app.failed:
+    if not app.balanced:
         raise typer.Exit(EX_FAILED)
 
 
@@ -79,7 +87,7 @@ def default_cache() -> Path | None:
     ]
     for place in filter(None, places):
         path = Path(place).expanduser()
-        if path.name not in {"sensorweir"}:
+        if path.name != "sensorweir":
             path /= "sensorweir"
         try:
             path.mkdir(parents=True, exist_ok=True)
