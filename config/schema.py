@@ -1,7 +1,7 @@
 """JSON Schema of the configuration, for editors: completion, descriptions, red underlines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -29,6 +29,7 @@ def schema(steps: Mapping[str, StepSpec]) -> dict[str, Any]:
     defs[Step.__name__] = _step(steps)
     for definition in defs.values():
         _substitutable(definition)
+    _only_names(defs)
     whole = {**defs.pop(Gateway.__name__), "$defs": dict(sorted(defs.items()))}
     whole["$defs"].pop(Included.__name__, None)
     return {"$schema": DIALECT, **whole, "title": "sensorweir configuration"}
@@ -71,17 +72,33 @@ def _with_references(own: dict[str, Any], names: tuple[str, ...]) -> dict[str, A
 
 def _shorthands(defs: dict[str, Any]) -> None:
     """Forms that the models take before validation and that pydantic does not know of."""
-    values = defs["Pipeline"]["properties"]["values"]["additionalProperties"]
-    defs["Pipeline"]["properties"]["values"]["additionalProperties"] = {
-        "anyOf": [values, {"type": "number"}]
-    }
+    properties = defs["Pipeline"]["properties"]
+    _each_value(properties["values"], lambda own: {"anyOf": [own, {"type": "number"}]})
     one = {"type": ["string", "number"]}
-    where = defs["Pipeline"]["properties"]["where"]
-    where["additionalProperties"] = {"anyOf": [one, {"type": "array", "items": one}]}
+    _each_value(properties["where"], lambda _: {"anyOf": [one, {"type": "array", "items": one}]})
+    labels = defs["Source"]["properties"]["labels"]
+    _each_value(labels, lambda _: one)
     protocol = defs["Broker"]["properties"]["protocol"]
     protocol["enum"] = [*protocol["enum"], 5]
-    duration = defs["Source"]["properties"]["lateness"]
-    assert "pattern" in duration, "durations are text with a unit, or 0"
+    del protocol["type"]
+
+
+def _each_value(mapping: dict[str, Any], change: Callable[[Any], Any]) -> None:
+    """Change what may stand under each name."""
+    for pattern, own in mapping["patternProperties"].items():
+        mapping["patternProperties"][pattern] = change(own)
+
+
+def _only_names(node: Any) -> None:
+    """Keys of a mapping that do not look like names are wrong, not ignored."""
+    if isinstance(node, list):
+        for inner in node:
+            _only_names(inner)
+    elif isinstance(node, dict):
+        for inner in node.values():
+            _only_names(inner)
+        if isinstance(node.get("patternProperties"), dict):
+            node.setdefault("additionalProperties", False)
 
 
 def _substitutable(node: Any) -> None:
