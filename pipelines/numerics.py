@@ -4,6 +4,7 @@ Helpers of kernels. Those on one sample take and return scalars; those named `ri
 window again and are for rare calls: passing an array costs two atomic operations.
 """
 
+import math
 from typing import Final
 
 from pipelines.batch import F8, I8
@@ -129,8 +130,8 @@ def slid_line(
         line[3] += dx * after
         line[4] += dt * after
     if t_ns[keep % width] == t_ns[(last - 1) % width]:
-        return float("nan")
-    return line[4] / line[2]
+        return math.nan
+    return float(line[4] / line[2])
 
 
 @kernel

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import numpy as np
 
@@ -176,6 +176,8 @@ def _kind(annotation: Any) -> str | None:
     plain = [a for a in get_args(annotation) if a is not type(None)] or [annotation]
     if len(plain) != 1:
         return None
+    if get_origin(plain[0]) is Annotated:  # a duration that may be left out
+        plain = [get_args(plain[0])[0]]
     if get_origin(plain[0]) is Literal:
         return "c"
     if plain[0] is float:

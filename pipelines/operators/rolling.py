@@ -155,7 +155,7 @@ def slid_queue(
         h, t = 0, t - h
     order[t] = newest
     head[s], tail[s] = h, t + 1
-    return x[np.int64(order[h]) % width]
+    return float(x[np.int64(order[h]) % width])
 
 
 @kernel
@@ -164,37 +164,42 @@ def quantile_of(order: F8, n: int, q: float) -> float:
     at = (n - 1) * q
     below = int(at)
     if below >= n - 1:
-        return order[n - 1]
+        return float(order[n - 1])
     share = at - below
     low, high = order[below], order[below + 1]
-    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)
+    if share < 0.5:
+        return float(low + (high - low) * share)
+    return float(high - (high - low) * (1 - share))
 
 
 @kernel
 def slid(state: State, params: Any, s: int, p: int, oldest: int, keep: int, newest: int) -> float:
     """The statistic of positions [keep, newest] of series `s`."""
-    n = newest - keep + 1
-    stat = params.stat[p]
+    n, stat, y = newest - keep + 1, params.stat[p], np.nan
     if stat == COUNT:
-        return float(n)
-    if stat == SLOPE:
-        return slid_line(
+        y = float(n)
+    elif stat == SLOPE:
+        y = slid_line(
             state.t_ns[s], state.x[s], oldest, keep, newest + 1, state.line[s], state.base_ns, s
         )
-    if stat in (MEAN, SUM, STD):
+    elif stat in (MEAN, SUM, STD):
         sums = state.sums[s]
         slid_sums(state.x[s], oldest, keep, newest, sums, state.churn, s, stat == STD)
         if stat == STD:
-            return np.sqrt(sums[1] / (n - params.ddof[p])) if n > params.ddof[p] else np.nan
-        return sums[0] + sums[1] if stat == SUM else (sums[0] + sums[1]) / n
-    order = state.order[s]
-    if stat in (MIN, MAX):
+            y = np.sqrt(sums[1] / (n - params.ddof[p])) if n > params.ddof[p] else np.nan
+        else:
+            y = (sums[0] + sums[1]) / (1 if stat == SUM else n)
+    elif stat in (MIN, MAX):
         sign = 1.0 if stat == MIN else -1.0
-        return slid_queue(state.x[s], keep, newest, order, state.head, state.tail, s, sign)
-    slid_order(state.x[s], oldest, keep, newest, order)
-    if stat == RANGE:
-        return order[n - 1] - order[0]
-    return quantile_of(order, n, 0.5 if stat == MEDIAN else params.q[p])
+        y = slid_queue(state.x[s], keep, newest, state.order[s], state.head, state.tail, s, sign)
+    else:
+        order = state.order[s]
+        slid_order(state.x[s], oldest, keep, newest, order)
+        if stat == RANGE:
+            y = order[n - 1] - order[0]
+        else:
+            y = quantile_of(order, n, 0.5 if stat == MEDIAN else params.q[p])
+    return y
 
 
 @kernel

@@ -54,7 +54,9 @@ def stat_of(params, points):
                 "max": x.max,
                 "range": lambda: x.max() - x.min(),
                 "count": lambda: x.size,
-                "std": lambda: (x - x[0]).std(ddof=params.ddof) if x.size > params.ddof else math.nan,
+                "std": lambda: (
+                    (x - x[0]).std(ddof=params.ddof) if x.size > params.ddof else math.nan
+                ),
                 "median": lambda: np.median(x),
                 "quantile": lambda: np.quantile(x, params.q),
                 "slope": lambda: slope(points),

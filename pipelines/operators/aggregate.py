@@ -1,0 +1,220 @@
+"""aggregate: numbers about windows of fixed size, given out once a window is complete."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, get_args
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from config.params import Params
+from config.units import Duration, duration_text
+from pipelines.batch import BAD, F8, GOOD, I8, U1, UNCERTAIN, Batch
+from pipelines.jit import kernel
+from pipelines.numerics import LARGEST, added, joined
+from pipelines.operator import SINGLE, Operator, column, rows_of
+from pipelines.series import NEVER
+
+Stat = Literal["mean", "min", "max", "sum", "count", "std", "first", "last", "range"]
+MEAN, MIN, MAX, SUM, COUNT, STD, FIRST, LAST, RANGE = range(9)
+
+OVERLAP_MAX: Final = 60
+
+
+class Aggregate(Params):
+    """Which windows, and what is told about them."""
+
+    EXTRA_ROWS: ClassVar = ("overlap", "chosen")
+
+    size: Duration = Field(
+        gt=0, description="Length of a window; windows begin at whole multiples since 1970 UTC."
+    )
+    hop: Duration | None = Field(
+        None, gt=0, description="From the begin of one window to the next; default: size."
+    )
+    offset: Duration = Field(0, description="All windows begin this much later.")
+    stats: tuple[Stat, ...] = Field(
+        ("mean",),
+        min_length=1,
+        description="Numbers to give out; the first is the value of the window.",
+    )
+
+    @model_validator(mode="after")
+    def _windows(self) -> Self:
+        if self.hop is not None and self.hop > self.size:
+            raise ValueError(
+                f"hop {duration_text(self.hop)} is longer than size {duration_text(self.size)}: "
+                "samples between the windows would count nowhere"
+            )
+        if self.overlap > OVERLAP_MAX:
+            raise ValueError(
+                f"each sample would be in {self.overlap} windows, at most {OVERLAP_MAX} are "
+                f"allowed: take a hop of {duration_text(-(-self.size // OVERLAP_MAX))} or more"
+            )
+        if len(set(self.stats)) < len(self.stats):
+            raise ValueError("stats names one number twice")
+        return self
+
+    @property
+    def overlap(self) -> int:
+        """Windows that are open at a time, at most."""
+        return -(-self.size // (self.hop or self.size))
+
+    @classmethod
+    def extra_rows(cls, sets: Sequence["Aggregate"]) -> dict[str, Any]:
+        """Arrays overlap (R,), and chosen (R, k): which number stands in which column of `fields`."""
+        known = get_args(Stat)
+        return {
+            "overlap": np.array([p.overlap for p in sets], np.int64),
+            "chosen": np.array([[known.index(name) for name in p.stats] for p in sets], np.int64),
+        }
+
+
+class State(NamedTuple):
+    """Per series its open windows: window w, the w-th since 1970, at slot w % overlap."""
+
+    samples: I8 = column("i8", "overlap")  # 0: nothing in it
+    total: F8 = column("f8", "overlap")
+    lost: F8 = column("f8", "overlap")  # digits that `total` has no room for
+    mean: F8 = column("f8", "overlap")
+    m2: F8 = column("f8", "overlap")
+    low: F8 = column("f8", "overlap")
+    high: F8 = column("f8", "overlap")
+    begin: F8 = column("f8", "overlap")
+    end: F8 = column("f8", "overlap")
+    quality: U1 = column("u1", "overlap")  # the worst of its samples
+    begun: U1 = column("u1")
+    born_ns: I8 = column("i8")  # the first sample of all
+    shut: I8 = column("i8")  # windows before this one are closed
+    ahead: I8 = column("i8")  # no window after this one has a sample
+    late: I8 = column("i8", SINGLE)  # samples that came after a window of theirs had closed
+
+
+Rows = rows_of(Aggregate)
+
+
+@kernel
+def stat_of(which: int, state: State, s: int, k: int) -> float:
+    """One number about the window in slot `k` of series `s`."""
+    count = state.samples[s, k]
+    if which == COUNT:
+        return float(count)
+    if which == MIN:
+        return float(state.low[s, k])
+    if which == MAX:
+        return float(state.high[s, k])
+    if which == RANGE:
+        return float(state.high[s, k] - state.low[s, k])
+    if which == FIRST:
+        return float(state.begin[s, k])
+    if which == LAST:
+        return float(state.end[s, k])
+    if which == STD:
+        return float(np.sqrt(state.m2[s, k] / (count - 1))) if count > 1 else np.nan
+    total = state.total[s, k] + state.lost[s, k]
+    return float(total if which == SUM else total / count)
+
+
+@kernel
+def close(s: int, until: int, state: State, params: Any, out: Batch) -> None:
+    """Give out the windows of series `s` before window `until` that have samples, in order."""
+    p, n = params.row[s], out.count[0]
+    size, overlap = params.size[p], params.overlap[p]
+    hop = params.hop[p] if params.hop[p] > 0 else size
+    for w in range(
+        max(state.shut[s], state.ahead[s] - overlap + 1), min(until, state.ahead[s] + 1)
+    ):
+        k = w % overlap
+        if state.samples[s, k] == 0:
+            continue
+        start_ns = w * hop + params.offset[p]
+        out.series[n], out.t_ns[n], out.start_ns[n] = s, start_ns + size, start_ns
+        for j in range(out.fields.shape[1]):
+            out.fields[n, j] = stat_of(params.chosen[p, j], state, s, k)
+        out.value[n] = out.fields[n, 0]
+        quality = state.quality[s, k]
+        if start_ns < state.born_ns[s]:
+            quality = UNCERTAIN
+        out.quality[n] = quality if np.isfinite(out.value[n]) else BAD
+        state.samples[s, k] = 0
+        n += 1
+    state.shut[s] = max(state.shut[s], until)
+    out.count[0] = n
+
+
+@kernel
+def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
+    """Close the windows that end by the time of a known sample, then count it in its own.
+
+    Equivalent to: windows [k hop + offset, k hop + offset + size) with at least one known sample
+    give a row each once the series' time is at or past their end, in order of end: t_ns is the
+    end, fields the chosen numbers over their samples in order of arrival (std with n - 1), value
+    the first field. Quality is the worst of the samples', UNCERTAIN if the window began before
+    the first known sample of the series, BAD where value is NaN. A sample for closed windows is
+    left out of those and counted once in `late`. |x| > 1e150 is not known; such samples count
+    nowhere.
+    """
+    for i in range(first, batch.series.size):
+        s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
+        if not abs(x) <= LARGEST or batch.quality[i] == BAD:
+            continue
+        p = params.row[s]
+        size, overlap, since = params.size[p], params.overlap[p], t - params.offset[p]
+        hop = params.hop[p] if params.hop[p] > 0 else size
+        newest, oldest = since // hop, (since - size) // hop + 1
+        if state.begun[s] == 0:
+            state.begun[s] = 1
+            state.born_ns[s] = t
+            state.shut[s], state.ahead[s] = oldest, newest
+        if oldest > state.shut[s]:
+            close(s, oldest, state, params, out)
+        if oldest < state.shut[s]:
+            state.late[0] += 1
+        state.ahead[s] = max(state.ahead[s], newest)
+        for w in range(max(oldest, state.shut[s]), newest + 1):
+            k = w % overlap
+            if state.samples[s, k] == 0:
+                state.total[s, k], state.lost[s, k] = 0.0, 0.0
+                state.mean[s, k], state.m2[s, k] = 0.0, 0.0
+                state.low[s, k], state.high[s, k], state.begin[s, k] = x, x, x
+                state.quality[s, k] = GOOD
+            state.samples[s, k] += 1
+            state.total[s, k], state.lost[s, k] = added(state.total[s, k], state.lost[s, k], x)
+            state.mean[s, k], state.m2[s, k] = joined(
+                state.mean[s, k], state.m2[s, k], state.samples[s, k], x
+            )
+            state.low[s, k] = min(state.low[s, k], x)
+            state.high[s, k] = max(state.high[s, k], x)
+            state.end[s, k] = x
+            state.quality[s, k] = max(state.quality[s, k], batch.quality[i])
+    return batch.series.size
+
+
+@kernel
+def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: Batch) -> None:
+    """Close the windows that the clock of their series has passed.
+
+    Equivalent to: the rows that `step` would give for a sample at `clock_ns`, without the sample.
+    """
+    for s in range(first, last):
+        if state.begun[s] == 0 or clock_ns[s] == NEVER:
+            continue
+        p = params.row[s]
+        hop = params.hop[p] if params.hop[p] > 0 else params.size[p]
+        until = (clock_ns[s] - params.offset[p] - params.size[p]) // hop + 1
+        if until > state.shut[s]:
+            close(s, until, state, params, out)
+
+
+OPERATOR = Operator(
+    name="aggregate",
+    summary="Mean, extremes, sum, count and more of each minute, hour or other fixed window.",
+    params=Aggregate,
+    state=State,
+    rows=Rows,
+    step=step,
+    tick=tick,
+    example="aggregate: {size: 1m, stats: [mean, min, max, count]}",
+    emits="window",
+    fields=lambda params: params.stats,
+    fanout=lambda params: params.overlap,
+)
