@@ -161,6 +161,10 @@ class Sender:
                     break
                 self._handle(item)
             self._drain()
+        except Unreachable:
+            if not self._stopping:
+                raise
+            self.summary.interrupted = True
         finally:
             self._finish()
         return self.summary
@@ -171,10 +175,10 @@ class Sender:
             self._link.cut()
             self._ensure()
         elif isinstance(item, Note):
-            self.note(item.event)
-            self.summary.truth_events += 1
             message = Pending(truth.topic(item.device), orjson.dumps(item.event), 1, is_truth=True)
-            self._send_surely(message)
+            if self._send_surely(message):
+                self.note(item.event)
+                self.summary.truth_events += 1
         else:
             payload = item.payload
             if isinstance(payload, dict):
@@ -182,8 +186,7 @@ class Sender:
                     payload["sent_ns"] = self.clock.wall_ns()
                 payload = orjson.dumps(payload)
             if item.qos:
-                self._send_surely(Pending(item.topic, payload, item.qos))
-                self.summary.sent += 1
+                self.summary.sent += self._send_surely(Pending(item.topic, payload, item.qos))
             elif item.due_ns < self._skip_before_ns:
                 self.summary.lost += 1
             else:
@@ -234,10 +237,15 @@ class Sender:
     def _rate(self, now_ns: int) -> float:
         return self.summary.sent * 1e9 / max(1, now_ns - self._began_ns)
 
-    def _send_surely(self, message: Pending) -> None:
-        """Send QoS 1 or 2 once there is room in the window, over a new connection if need be."""
+    def _send_surely(self, message: Pending) -> bool:
+        """Send QoS 1 or 2 once there is room in the window, over a new connection if need be.
+
+        False when told to stop before there was room.
+        """
         while True:
             while len(self._pending) >= self.window:
+                if self._stopping:
+                    return False
                 assert self._link is not None
                 self._link.service(NAP_S_MAX)
                 self._ensure()
@@ -245,7 +253,7 @@ class Sender:
             mid = self._link.publish(message.topic, message.payload, message.qos)
             if mid is not None:
                 self._pending[mid] = message
-                return
+                return True
             self._link.cut()
             self._ensure()
 
@@ -259,6 +267,7 @@ class Sender:
         assert self._link is not None
         while not self._link.alive:
             self._leave(self._link)
+            self._link = None  # while there is none, nothing is counted twice
             self._link = self._connected(first=False)
             self.summary.reconnects += 1
             if self.speed is not None:

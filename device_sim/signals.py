@@ -71,7 +71,9 @@ class Diurnal(Options):
     def begin(self, streams: Streams, every_ns: int) -> Adder:
         """Be a sine of one day whose top is at `peak`."""
         phase = 0.25 - self.peak / DAY
-        return Sine(amplitude=self.amplitude, period=DAY, phase=phase).begin(streams, every_ns)
+        return Sine.model_construct(amplitude=self.amplitude, period=DAY, phase=phase).begin(
+            streams, every_ns
+        )
 
 
 class Ramp(Options):
