@@ -106,7 +106,7 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
                     at += 1
                 if at == used and x > 0.5:
                     at = free
-                    if at < params.active_max[params.row[g]]:
+                    if at < state.row.shape[1]:
                         used = max(used, at + 1)
                         state.used[g] = used
                         state.row[g, at] = batch.member[i]
