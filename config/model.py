@@ -165,7 +165,9 @@ class When(Options):
     )
     on_delay: Duration = Field(0, description="The condition must hold this long to raise.")
     off_delay: Duration = Field(0, description="It must be gone this long to clear.")
-    latch: bool = Field(False, description="Stay active until somebody resets it.")
+    latch: bool = Field(
+        False, description="Stay active until somebody resets it through the command topic."
+    )
 
     @model_validator(mode="after")
     def _one_side(self) -> "When":
@@ -320,6 +322,11 @@ class Gateway(Options):
     log: Log = Log()
     status_topic: TemplateText = Field(
         "sensorweir/{gateway}/status", description="Retained birth message, and the will."
+    )
+    command_topic: TemplateText | None = Field(
+        None,
+        description="Where commands are taken, such as sensorweir/{gateway}/command; "
+        "restrict who may publish there on the broker. Default: none are taken.",
     )
     sources: dict[Name, Source] = Field(default_factory=dict)
     pipelines: dict[Name, Pipeline] = Field(default_factory=dict)

@@ -13,7 +13,6 @@ from typing import Final
 
 from config.errors import ConfigError
 from config.load import Loaded
-from config.topics import TopicFilter
 from daemon.clock import Clock
 from daemon.engine import Engine
 from daemon.health import Health, HealthServer
@@ -32,6 +31,9 @@ log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 5.0
 """How long a stop waits for messages that have arrived, and then for outputs to be taken."""
+
+RECALL_NS: Final = 3_000_000_000
+"""How long after connecting we listen for the retained states of alerts from before."""
 
 
 class App:
@@ -68,6 +70,8 @@ class App:
         graph = Graph(gateway, load_all())
         self.engine = Engine(graph, self.inbox, self.outbox, self.ledger, clock, self.transport)
         self.warm = False
+        self._recalling_ns: int | None = 0
+        """Until when we listen for retained states; 0 before the first connection, then None."""
         self._stop = threading.Event()
         self._reload = threading.Event()
 
@@ -82,7 +86,7 @@ class App:
 
     def run(self) -> None:
         """Work until told to stop; then finish what has arrived and say good-bye."""
-        self.transport.subscribe(filters(self.engine.graph))
+        self.transport.subscribe(self.engine.filters(recalling=True))
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
         wait_s = TICK_NS / 1e9
@@ -91,6 +95,7 @@ class App:
                 self._reload.clear()
                 self.reload()
             self.engine.turn(wait_s)
+            self._end_recall()
         self._drain()
 
     def stop(self) -> None:
@@ -122,7 +127,7 @@ class App:
             compile_it()
         kept = [n for n, p in graph.pipelines.items() if old.pipelines.get(n) is p]
         self.engine.adopt(graph)
-        self.transport.subscribe(filters(graph))
+        self.transport.subscribe(self.engine.filters(self._recalling_ns is not None))
         log.info(
             "Reloaded",
             extra={"facts": {"kept": len(kept), "new": len(graph.pipelines) - len(kept)}},
@@ -171,6 +176,17 @@ class App:
             "turns": ("Turns of the engine since the start.", lambda: engine.turns),
         }
 
+    def _end_recall(self) -> None:
+        """Listen no more for our own states, a while after the broker could send them."""
+        if self._recalling_ns is None or not self.transport.connected:
+            return
+        now_ns = self.clock.monotonic_ns()
+        if self._recalling_ns == 0:
+            self._recalling_ns = now_ns + RECALL_NS
+        elif now_ns >= self._recalling_ns:
+            self._recalling_ns = None
+            self.transport.subscribe(self.engine.filters(recalling=False))
+
     def _ask_reload(self) -> None:
         self._reload.set()
         self.inbox.wake()
@@ -187,11 +203,3 @@ class App:
             self.balanced = False
             log.error("The ledger does not balance", extra={"facts": {"broken": broken}})
         log.info("Stopped")
-
-
-def filters(graph: Graph) -> dict[str, int]:
-    """What to subscribe to: {MQTT filter: QoS}."""
-    return {
-        TopicFilter.parse(source.topic).subscription: source.qos
-        for source in graph.gateway.sources.values()
-    }

@@ -63,6 +63,10 @@ class Encoder:
             ),
         ]
 
+    def state_filters(self) -> list[str]:
+        """MQTT filters for the retained states of every alert."""
+        return [found for route in self._routes.values() if (found := route.state_filter())]
+
     def _attributes(self, event: Event) -> dict[str, Any]:
         attributes: dict[str, Any] = {
             "specversion": "1.0",
@@ -86,6 +90,7 @@ class _Route:
 
     def __init__(self, gateway: str, name: str, spec: Spec) -> None:
         self._fixed = {"gateway": gateway, "pipeline": name}
+        self._alerts = spec.alert is not None
         self._alert = self._state = self._publish = None
         self.alert_qos = self.publish_qos = 1
         self.retain = False
@@ -101,6 +106,16 @@ class _Route:
         """Topics of an alert's events and of its retained state."""
         topic = self._render(self._alert, event) or self._default(event)
         return topic, self._render(self._state, event) or f"state/{topic}"
+
+    def state_filter(self) -> str | None:
+        """A filter for the retained states of this pipeline, None when it has no alert."""
+        if not self._alerts:
+            return None
+        if self._state is not None:
+            return self._state.as_filter(self._fixed).subscription
+        if self._alert is not None:
+            return f"state/{self._alert.as_filter(self._fixed).subscription}"
+        return f"state/alerts/{self._fixed['pipeline']}/#"
 
     def publish(self, event: Event) -> str:
         """Topic of a published sample or window."""

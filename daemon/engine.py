@@ -9,7 +9,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from config.model import Gateway
+from config.topics import TopicFilter
 from daemon.clock import Clock
+from daemon.control import Control
 from daemon.decode.reader import SourceReader
 from daemon.decode.route import Router
 from daemon.encode import Encoder
@@ -51,10 +53,11 @@ class Engine:
         are in the outbox.
         """
         messages = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
-        told: list[Event] = []
+        samples, control = self._control.sort(messages)
+        told = [e for message in control for e in self._control.apply(message, self.graph)]
         # While more wait in the inbox, time has come no further than the last one taken.
         until = messages[-1].arrival_ns if len(self.inbox) and messages else self.clock.now_ns()
-        for part, tick_ns in self._parts(messages, until):
+        for part, tick_ns in self._parts(samples, until):
             if part:
                 told += self.graph.run(
                     {
@@ -86,6 +89,14 @@ class Engine:
                 del self._fates[name]
         self._adopt(graph)
 
+    def filters(self, recalling: bool) -> dict[str, int]:
+        """What to subscribe to, {MQTT filter: QoS}; states of alerts only while `recalling`."""
+        sources = {
+            TopicFilter.parse(source.topic).subscription: source.qos
+            for source in self.gateway.sources.values()
+        }
+        return sources | self._control.filters(recalling)
+
     def flush(self) -> None:
         """Hand on samples that still wait for others, because no more will come."""
         self._hand_on(self.graph.flush())
@@ -96,6 +107,7 @@ class Engine:
         self.graph = graph
         self.gateway: Gateway = graph.gateway
         self._encoder = Encoder(graph.gateway)
+        self._control = Control(graph.gateway, self._encoder.state_filters(), self.ledger)
         self._router = Router(graph.gateway.sources, self.ledger)
         self._readers = {
             name: SourceReader(name, stage.source, stage.table, graph.gateway.limits, self.ledger)

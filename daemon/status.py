@@ -20,9 +20,7 @@ class Status:
 
     def __init__(self, gateway: Gateway, files: Iterable[Path], clock: Clock) -> None:
         self._gateway = gateway.gateway
-        self._topic = TopicTemplate.parse(gateway.status_topic).render(
-            {"gateway": gateway.gateway}
-        )
+        self._topic = TopicTemplate.parse(gateway.status_topic).render({"gateway": gateway.gateway})
         self._boot = uuid.uuid4().hex
         self._since = rfc3339(clock.now_ns())
         self._config = digest(files)
@@ -46,9 +44,7 @@ class Status:
                 "config": self._config,
             }
         )
-        return Outgoing(
-            self._topic, payload, 1, True, "status", content_type="application/json"
-        )
+        return Outgoing(self._topic, payload, 1, True, "status", content_type="application/json")
 
 
 def digest(files: Iterable[Path]) -> str:

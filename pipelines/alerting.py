@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,7 @@ from pipelines.alerts import (
     ACTIVE,
     CLEARED,
     KIND,
+    NORMAL,
     OPERATOR,
     OWN_FIELDS,
     RAISED,
@@ -25,7 +27,7 @@ from pipelines.alerts import (
 from pipelines.batch import Batch
 from pipelines.events import Event, event_id, rfc3339
 from pipelines.runner import StepRunner
-from pipelines.series import NEVER, Labels, SeriesTable
+from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
 from pipelines.values import reference, resolve
 
@@ -108,21 +110,40 @@ class Alerting:
 
     def retire(self, reason: str) -> list[Event]:
         """Clear every active alert, because the pipeline is going away or starts afresh."""
+        return [self._ended(row, reason) for row in self.active()]
+
+    def recall(self, labels: Labels, since_ns: int, value: float, worst: float) -> bool:
+        """Go on with an alert that was active before a restart; False when it is known here."""
+        row = self.table.intern(labels)
+        if row == FULL:
+            return False
+        self.assign(len(self._of_row))
+        self.runner.ensure(row + 1)
         state = self.runner.state
-        told = []
+        if state.phase[row] != NORMAL:
+            return False
+        state.phase[row], state.clearing[row] = ACTIVE, 0
+        state.since_ns[row] = since_ns
+        state.last[row], state.worst[row] = value, worst
+        return True
+
+    def alert_id(self, labels: Labels, since_ns: int) -> str:
+        """What all events of one alert, from its onset to its end, have in common."""
+        return event_id(self.gateway, self.pipeline, labels, "alert", since_ns)
+
+    def reset(self, alert: str) -> list[Event]:
+        """Clear the alert with this id, whatever holds it; nothing when it is not active here.
+
+        A condition that still holds raises it again with the next sample, as a new alert.
+        """
+        state = self.runner.state
         for row in self.active():
-            clock = int(self.table.clock_ns[row])
             onset = int(state.since_ns[row])
-            event = self._event(
-                row=row,
-                kind=CLEARED,
-                times=(onset, max(clock, onset) if clock != NEVER else onset),
-                numbers=(float(state.last[row]), float(state.worst[row])),
-                extra=[],
-                causes=(),
-            )
-            told.append(_with(event, reason=reason))
-        return told
+            if self.alert_id(self.table.labels(row), onset) == alert:
+                told = self._ended(row, "reset")
+                state.phase[row], state.clearing[row] = NORMAL, 0
+                return [told]
+        return []
 
     # --- inside --------------------------------------------------------------------------
 
@@ -174,6 +195,20 @@ class Alerting:
         )
         return limits, ", ".join(dict.fromkeys(origins))
 
+    def _ended(self, row: int, reason: str) -> Event:
+        """The end of an active alert for another reason than its value."""
+        state = self.runner.state
+        onset, clock = int(state.since_ns[row]), int(self.table.clock_ns[row])
+        event = self._event(
+            row=row,
+            kind=CLEARED,
+            times=(onset, max(clock, onset)),
+            numbers=(float(state.last[row]), float(state.worst[row])),
+            extra=[],
+            causes=(),
+        )
+        return replace(event, data={**event.data, "reason": reason})
+
     def _event(
         self,
         row: int,
@@ -197,7 +232,7 @@ class Alerting:
             if value is not None
         }
         data: dict[str, Any] = {
-            "alert": event_id(*ids, "alert", onset),
+            "alert": self.alert_id(labels, onset),
             "state": _STATES[kind],
             "pipeline": self.pipeline,
             "labels": dict(labels),
@@ -247,19 +282,6 @@ class Alerting:
 def _finite(number: float) -> float | None:
     """JSON knows no NaN: what is not known is null."""
     return number if math.isfinite(number) else None
-
-
-def _with(event: Event, **more: Any) -> Event:
-    return Event(
-        id=event.id,
-        type=event.type,
-        pipeline=event.pipeline,
-        labels=event.labels,
-        time_ns=event.time_ns,
-        data={**event.data, **more},
-        causes=event.causes,
-        revision=event.revision,
-    )
 
 
 def _span(last: Stage | None) -> str | int | None:

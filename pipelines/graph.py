@@ -9,7 +9,7 @@ from pipelines.events import Event
 from pipelines.operator import Operator
 from pipelines.pipeline import Flow, Pipeline
 from pipelines.reorder import Arrivals, Reorder, Rules
-from pipelines.series import SeriesTable
+from pipelines.series import Labels, SeriesTable
 
 TICK_NS: Final = 100_000_000
 """Grid of processing time on which timers are looked at; ticks are inputs, kept for replays."""
@@ -79,6 +79,18 @@ class Graph:
             for name, stage in self.sources.items()
         }
         return self._through(flows, None)
+
+    def recall(
+        self, pipeline: str, labels: Labels, since_ns: int, value: float, worst: float
+    ) -> list[Event]:
+        """Go on with an alert that was active before a restart; what that leads to below it."""
+        known = self.pipelines.get(pipeline)
+        flow = known.recall(labels, since_ns, value, worst) if known else None
+        return self._through({("alerts", pipeline): flow}, None) if flow else []
+
+    def reset(self, alert: str) -> list[Event]:
+        """Clear the active alert with this id; nothing when there is none."""
+        return [e for p in self.pipelines.values() if p.alerting for e in p.alerting.reset(alert)]
 
     def retired(self, following: "Graph") -> list[Event]:
         """What must be told about pipelines that `following` does not go on with."""

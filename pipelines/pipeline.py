@@ -10,10 +10,10 @@ from config.model import Limits, Upstream, Value
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting
 from pipelines.alerts import CLEARED, KIND, UPDATED
-from pipelines.batch import GOOD, Batch, copied, joined, new_batch, rows, take
+from pipelines.batch import GOOD, Batch, copied, joined, new_batch, rows, samples, take
 from pipelines.events import SAMPLE, WINDOW, Event, event_id, rfc3339, sample_name
 from pipelines.operator import Operator
-from pipelines.series import FULL, SeriesTable
+from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import ParamSets, Selection, Stage
 
 CAUSES_MAX: Final = 16
@@ -76,22 +76,22 @@ class Pipeline:
         if not flow.ids:
             return self._run(self.selection.run(flow.batch, flow.table), flow.table, tick_ns)
         # Alerts come one at a time, so that an event names no cause that came after it.
-        samples, alerts, told = [], [], []
+        below, alerts, told = [], [], []
         for i, cause in enumerate(flow.ids):
             one = self.selection.run(rows(flow.batch, i, i + 1), flow.table)
             self._note_cause(self.selection.row(int(flow.batch.series[i])), cause)
             out, changes, events = self._run(one, flow.table, None)
-            samples.append(copied(out.batch))
+            below.append(copied(out.batch))
             alerts.append(changes)
             told += events
         if tick_ns is not None:
             out, changes, events = self._run(_NOTHING, flow.table, tick_ns)
-            samples.append(copied(out.batch))
+            below.append(copied(out.batch))
             alerts.append(changes)
             told += events
         ids = tuple(i for change in alerts for i in change.ids)
         changes = Flow(joined([c.batch for c in alerts]), self.table, ids)
-        return Flow(joined(samples), self.table), changes, told
+        return Flow(joined(below), self.table), changes, told
 
     def _run(
         self, batch: Batch, upstream: SeriesTable, tick_ns: int | None
@@ -115,6 +115,14 @@ class Pipeline:
                 alerts = self._as_samples(out, changes)
                 told += changes
         return Flow(batch, self.table), alerts, told
+
+    def recall(self, labels: Labels, since_ns: int, value: float, worst: float) -> Flow | None:
+        """Go on with an alert from before a restart; the row that tells it to pipelines below."""
+        if not self.alerting or not self.alerting.recall(labels, since_ns, value, worst):
+            return None
+        row = np.array([self.table.find(labels)], np.int32)
+        batch = samples(row, np.array([since_ns], np.int64), np.ones(1))
+        return Flow(batch, self.table, (self.alerting.alert_id(labels, since_ns),))
 
     def revalue(self, values: Mapping[str, Value]) -> None:
         """Take other per-device values; state stays as it is."""

@@ -2,7 +2,6 @@
 
 import json
 
-from config.topics import TopicFilter
 from daemon.clock import ManualClock
 from daemon.engine import Engine
 from daemon.inbox import Inbox
@@ -21,7 +20,7 @@ MS = 1_000_000
 class Wired:
     """Publish payloads, let time go on, look at what came out."""
 
-    def __init__(self, pipelines, sources=None, **more):
+    def __init__(self, pipelines, sources=None, retained=(), **more):
         self.gateway = gateway(pipelines, sources, broker={"url": "memory://"}, **more)
         limits = self.gateway.limits
         self.clock, self.ledger = ManualClock(T0), Ledger()
@@ -48,16 +47,14 @@ class Wired:
             self.clock,
             self.transport,
         )
-        self.subscribe()
+        self.recalling = bool(retained)
+        for topic, payload in retained:
+            self.transport.publish(topic, payload, retain=True)
         self.transport.start()
+        self.subscribe()
 
     def subscribe(self):
-        self.transport.subscribe(
-            {
-                TopicFilter.parse(s.topic).subscription: s.qos
-                for s in self.engine.gateway.sources.values()
-            }
-        )
+        self.transport.subscribe(self.engine.filters(recalling=self.recalling))
 
     def send(self, topic, payload, qos=1, after_ms=0):
         """Publish JSON (or bytes as they are) after some time has passed."""

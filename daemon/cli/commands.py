@@ -7,11 +7,9 @@ def register(app: typer.Typer) -> None:
     """Mount the commands. Only light modules are imported here, so that --help stays fast."""
     from daemon.cli import echo, operators, run, schema, validate
 
-
     app.command("run")(run.run)
     app.command("validate")(validate.validate)
 
     app.command("echo")(echo.echo)
     app.command("schema")(schema.schema)
     app.add_typer(operators.app, name="operators")
-
