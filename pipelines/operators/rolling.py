@@ -83,10 +83,10 @@ Rows = rows_of(Rolling)
 
 @kernel
 def slid_sums(
-    x: F8, oldest: int, keep: int, newest: int, sums: F8, churn: I8, s: int, of_squares: bool
-) -> None:
+    x: F8, oldest: int, keep: int, newest: int, sums: F8, churn: I8, s: int, stat: int, ddof: int
+) -> float:
     """Let positions [oldest, keep) of one ring out of `sums` (2,) and position `newest` in."""
-    a, b = sums[0], sums[1]
+    a, b, of_squares = sums[0], sums[1], stat == STD
     before, value, width = b, x[newest % x.size], x.size
     for p in range(oldest, keep):
         if of_squares:
@@ -102,11 +102,15 @@ def slid_sums(
             a, b = ring_moments(x, keep, newest)
         else:
             a, b = ring_total(x, keep, newest)
+    n = newest - keep + 1
     if of_squares:
-        a, b = joined(a, b, newest - keep + 1, value)
+        a, b = joined(a, b, n, value)
+        y = np.sqrt(b / (n - ddof)) if n > ddof else np.nan
     else:
         a, b = added(a, b, value)
+        y = (a + b) / (1 if stat == SUM else n)
     sums[0], sums[1] = a, b
+    return float(y)
 
 
 @kernel
@@ -137,13 +141,13 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
 
 @kernel
 def slid_queue(
-    x: F8, keep: int, newest: int, order: F8, head: I8, tail: I8, s: int, sign: float
+    x: F8, keep: int, newest: int, order: F8, head: I8, tail: I8, s: int, stat: int
 ) -> float:
-    """Smallest of sign * x over positions [keep, newest], by a queue of those that may become it.
+    """Extreme of positions [keep, newest] of one ring, by a queue of those that may become it.
 
-    order[head:tail] holds positions whose values rise; at most one per sample of the window.
+    order[head:tail] holds positions whose values rise (MAX: fall); at most one per sample of the window.
     """
-    width, h, t = x.size, head[s], tail[s]
+    width, h, t, sign = x.size, head[s], tail[s], 1.0 if stat == MIN else -1.0
     value = sign * x[newest % width]
     while h < t and order[h] < keep:
         h += 1
@@ -159,8 +163,10 @@ def slid_queue(
 
 
 @kernel
-def quantile_of(order: F8, n: int, q: float) -> float:
-    """Quantile of the first n numbers, which are in order; numpy's method 'linear'."""
+def in_order(order: F8, n: int, q: float) -> float:
+    """Quantile of the first n numbers (numpy's method 'linear'); their range if q is NaN."""
+    if np.isnan(q):
+        return float(order[n - 1] - order[0])
     at = (n - 1) * q
     below = int(at)
     if below >= n - 1:
@@ -170,36 +176,6 @@ def quantile_of(order: F8, n: int, q: float) -> float:
     if share < 0.5:
         return float(low + (high - low) * share)
     return float(high - (high - low) * (1 - share))
-
-
-@kernel
-def slid(state: State, params: Any, s: int, p: int, oldest: int, keep: int, newest: int) -> float:
-    """The statistic of positions [keep, newest] of series `s`."""
-    n, stat, y = newest - keep + 1, params.stat[p], np.nan
-    if stat == COUNT:
-        y = float(n)
-    elif stat == SLOPE:
-        y = slid_line(
-            state.t_ns[s], state.x[s], oldest, keep, newest + 1, state.line[s], state.base_ns, s
-        )
-    elif stat in (MEAN, SUM, STD):
-        sums = state.sums[s]
-        slid_sums(state.x[s], oldest, keep, newest, sums, state.churn, s, stat == STD)
-        if stat == STD:
-            y = np.sqrt(sums[1] / (n - params.ddof[p])) if n > params.ddof[p] else np.nan
-        else:
-            y = (sums[0] + sums[1]) / (1 if stat == SUM else n)
-    elif stat in (MIN, MAX):
-        sign = 1.0 if stat == MIN else -1.0
-        y = slid_queue(state.x[s], keep, newest, state.order[s], state.head, state.tail, s, sign)
-    else:
-        order = state.order[s]
-        slid_order(state.x[s], oldest, keep, newest, order)
-        if stat == RANGE:
-            y = order[n - 1] - order[0]
-        else:
-            y = quantile_of(order, n, 0.5 if stat == MEDIAN else params.q[p])
-    return y
 
 
 @kernel
@@ -232,7 +208,25 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 state.truncated[0] += newest - keep - width + 2
                 keep = newest - width + 2
             state.t_ns[s, newest % width], state.x[s, newest % width] = t, x
-            y = slid(state, params, s, p, oldest, keep, newest)
+            y, stat = float(newest - keep + 1), params.stat[p]
+            if stat in (MEAN, SUM, STD):
+                y = slid_sums(
+                    state.x[s], oldest, keep, newest, state.sums[s], state.churn, s, stat,
+                    params.ddof[p],
+                )  # fmt: skip
+            elif stat in (MIN, MAX):
+                y = slid_queue(
+                    state.x[s], keep, newest, state.order[s], state.head, state.tail, s, stat
+                )
+            elif stat == SLOPE:
+                y = slid_line(
+                    state.t_ns[s], state.x[s], oldest, keep, newest + 1, state.line[s],
+                    state.base_ns, s,
+                )  # fmt: skip
+            elif stat != COUNT:
+                slid_order(state.x[s], oldest, keep, newest, state.order[s])
+                q = 0.5 if stat == MEDIAN else params.q[p]
+                y = in_order(state.order[s], newest - keep + 1, q)
             state.first[s], state.seen[s] = keep, newest + 1
             if newest - keep + 1 < params.min_samples[p]:
                 y = np.nan

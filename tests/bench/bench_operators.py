@@ -1,0 +1,99 @@
+"""Cost of every operator in ns per sample, on noise, flat and wild traffic of many series.
+
+    python -m tests.bench.bench_operators [--series 10000] [--samples 100] [--only rolling] [--max 300]
+
+Samples come in batches of 4096 with the series in turn, one second apart in each series: the worst
+order for a cache. Medians of the second half of the batches, when rings have their final width.
+Ends with status 1 when an operator is above `--max` on any traffic.
+"""
+
+import argparse
+import sys
+import time
+
+import numpy as np
+
+from pipelines.batch import GroupedBatch, new_batch
+from pipelines.operator import load_all
+from pipelines.runner import StepRunner
+from tests.operator_runs import example_options, twin_of
+from tests.traffic import SECOND, START_NS
+
+BATCH = 4096
+KINDS = ("noise", "flat", "wild")
+MORE = {
+    "rolling": tuple(
+        {"stat": stat, "window": 60} | ({"q": 0.9} if stat == "quantile" else {})
+        for stat in ("sum", "std", "min", "median", "quantile", "range", "count", "slope")
+    ),
+    "aggregate": ({"size": "1m", "hop": "10s", "stats": ["mean", "std"]},),
+}
+
+
+def batches(kind, series, samples, slots):
+    """Every batch of the run; times rise by a second from sample to sample of a series."""
+    rng = np.random.default_rng(1)
+    total = series * samples
+    for first in range(0, total - BATCH, BATCH):
+        at = np.arange(first, first + BATCH)
+        batch = new_batch(BATCH)
+        batch.series[:] = at % series
+        batch.t_ns[:] = START_NS + at // series * SECOND
+        batch.start_ns[:] = batch.t_ns
+        batch.value[:] = 21.5 if kind == "flat" else rng.normal(1e6, 1.0, BATCH)
+        if kind == "wild":
+            batch.value[rng.random(BATCH) < 0.02] = 1e9
+        if slots:
+            slot = (at // series % slots).astype(np.int32)
+            yield GroupedBatch(*batch, slot, slot)
+        else:
+            yield batch
+
+
+def cost(operator, options, kind, series, samples):
+    """Median ns per sample of `step`, and ns per series of one `tick` at the end."""
+    params = operator.params.model_validate(options)
+    slots = 0
+    if operator.regroup is not None:
+        slots = getattr(twin_of(operator.name), "slots", lambda params: 1)(params)
+    runner = StepRunner(operator, [params], series, 8 << 30)
+    runner.ensure(series)
+    spent = []
+    for batch in batches(kind, series, samples, slots):
+        started = time.perf_counter_ns()
+        runner.run(batch)
+        spent.append((time.perf_counter_ns() - started) / BATCH)
+    clock = np.full(series, batch.t_ns[-1])
+    runner.tick(clock, series)
+    started = time.perf_counter_ns()
+    runner.tick(clock, series)
+    ticked = (time.perf_counter_ns() - started) / series
+    return float(np.median(spent[len(spent) // 2 :])), ticked
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--series", type=int, default=10_000)
+    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--window", type=int, help="another window for rolling, in samples")
+    parser.add_argument("--max", type=float, default=float("inf"))
+    args = parser.parse_args()
+    worst = 0.0
+    print(f"{'ns per sample':44}" + "".join(f"{k:>8}" for k in KINDS) + "    tick")  # noqa: T201 - its result
+    for name, operator in load_all().items():
+        if args.only and name not in args.only.split(","):
+            continue
+        for options in (example_options(operator), *MORE.get(name, ())):
+            if name == "rolling" and args.window:
+                options = options | {"window": args.window}  # noqa: PLW2901 - the same case, wider
+            found = [cost(operator, options, k, args.series, args.samples) for k in KINDS]
+            worst = max(worst, *(step for step, _ in found))
+            shown = f"{name}: {options}"[:43]
+            steps = "".join(f"{step:8.0f}" for step, _ in found)
+            print(f"{shown:44}{steps}{max(tick for _, tick in found):8.1f}")  # noqa: T201 - its result
+    sys.exit(worst > args.max)
+
+
+if __name__ == "__main__":
+    main()
