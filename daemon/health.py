@@ -108,7 +108,7 @@ class _Server(ThreadingHTTPServer):
         finally:
             self._room.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the base
         """Log a fault of ours; a client that hangs up in the middle is its own affair."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):

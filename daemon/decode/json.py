@@ -177,7 +177,7 @@ def _named(name: str, value: str, channels: dict[str, str] | None) -> _Pick:
 
 
 def _reason(payload: bytes, error: orjson.JSONDecodeError) -> Reason:
-    if "recursion" in error.msg.lower():
+    if "depth limit" in error.msg or "ecursion limit" in error.msg:  # of newer and older orjson
         return Reason.TOO_DEEP
     try:
         payload.decode()
