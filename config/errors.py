@@ -10,6 +10,7 @@ EX_CONFIG: Final = 78
 
 _SHOWN_MAX: Final = 120
 _TEXT_MAX: Final = 300
+_LISTED_MAX: Final = 500
 _SECRET: Final = re.compile(
     r"""(?ix) ( [\w-]* (?: pas+w | pwd | secret | token | credential ) [\w-]* ["']? \s*+ : \s*+ )
         (?! \$\{ (?:file|cred): ) \S .*"""
@@ -78,8 +79,12 @@ class ConfigError(Exception):
 
 
 def render(problems: Iterable[Problem]) -> str:
-    """Problems as text for people."""
-    return "\n".join(str(p) for p in problems)
+    """Problems as text for people; of very many the first ones and how many more."""
+    listed = list(problems)
+    text = [str(p) for p in listed[:_LISTED_MAX]]
+    if len(listed) > _LISTED_MAX:
+        text.append(f"... and {len(listed) - _LISTED_MAX} more")
+    return "\n".join(text)
 
 
 def printable(text: str) -> str:

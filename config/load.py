@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -21,6 +22,9 @@ from config.parts import Entry, P, StepSpec
 from config.references import filled, numbers, referable, reference, variants
 from config.topology import check
 from config.wording import nearest
+
+PARTS_MAX: Final = 500
+"""Sources, and pipelines, that one gateway may have; checks between them stay quick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +217,9 @@ def _named(
             first = known[name]
             where = f"{first.document.file}:{first.node.best.line}"
             document.add(entry.best, f"{name!r} is defined twice", f"the first is at {where}")
+        elif len(known) >= PARTS_MAX:
+            document.add(entry.best, f"more than {PARTS_MAX} {part}", "share them between gateways")
+            return
         else:
             yield name, entry
 

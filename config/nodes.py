@@ -19,6 +19,7 @@ from config.substitution import Undefined, substituted
 
 BYTES_MAX: Final = 1 << 20
 DEPTH_MAX: Final = 32
+_LINE_MAX: Final = 4_096
 
 _BREAK: Final = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _CONTROL: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -103,6 +104,7 @@ class Document:
         """A problem with what stands at `where`; not yet added to `problems`."""
         at = where.place if isinstance(where, Node) else where
         line = self.lines[at.line - 1] if 0 < at.line <= len(self.lines) else ""
+        line = line[:_LINE_MAX] if at.column <= _LINE_MAX else ""
         return Problem(self.file, at.line, at.column, what, hint, line, at.length, level)
 
     def add(self, where: Node | Place, what: str, hint: str = "") -> None:

@@ -123,6 +123,12 @@ def test_every_problem_of_every_file(tmp_path):
     ]
 
 
+def test_too_many_sources_are_refused_before_they_are_compared(tmp_path):
+    text = "sources:\n" + "".join(f"  s{i}: {{topic: t{i}}}\n" for i in range(20_000))
+    found = problems(tmp_path, gateway=text)
+    assert [p[1:4] for p in found if p[3].startswith("more")] == [(502, 3, "more than 500 sources")]
+
+
 def test_no_such_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path / "x.yaml", STEPS, DECODERS)
