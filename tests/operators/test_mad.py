@@ -91,12 +91,11 @@ def test_a_step_is_the_new_normal_after_half_a_window_or_never_when_frozen():
 
 
 def test_a_score_of_just_k_is_usual():
-    past = [1.0, 2.0, 3.0] * 5
-    options = {"window": 15, "min_samples": 15, "k": 4, "min_mad": 2, "on_anomaly": "freeze"}
-    out = feed(runner("mad", options), [*past, 10.0, 10.1, 10.0])
-    assert out.value[15] == 4
-    assert out.value[16] > 4
-    assert out.value[17] == 4
+    options = {"window": 3, "min_samples": 3, "k": 4, "min_mad": 2, "on_anomaly": "freeze"}
+    out = feed(runner("mad", options), [1, 2, 3, 10.1, 10, 10])
+    assert out.value[3] > 4  # not taken in, so the next is compared with 1, 2, 3 as well
+    assert out.value[4] == 4
+    assert out.value[5] == 3.5  # compared with 2, 3, 10
 
 
 def test_a_standing_value_scores_zero_and_its_floor_decides_what_a_step_is():

@@ -100,11 +100,20 @@ def test_auto_learns_a_slower_rhythm():
     assert out.t_ns[-1] / SECOND < 1000 + 60 * 60
 
 
+def test_one_gap_in_a_hundred_may_be_longer():
+    for long, expected in ((8, 1.25), (9, 60)):
+        gaps = np.ones(800)
+        gaps[:long] = 60
+        step = runner("missing", {"timeout": "auto", "factor": 1})
+        feed(step, [1] * 801, np.r_[0, np.cumsum(gaps)])
+        assert timeout_of(step) == pytest.approx(expected, rel=0.25)
+
+
 def test_auto_forgets_a_slower_rhythm():
     step = runner("missing", {"timeout": "auto"})
-    feed(step, [1] * 100, 60 * np.arange(100))
+    feed(step, [1] * 1000, 60 * np.arange(1000))
     assert timeout_of(step) >= 240
-    feed(step, [1] * 12_000, 6000 + np.arange(12_000))
+    feed(step, [1] * 5000, 60_000 + np.arange(5000))
     assert timeout_of(step) <= 5
 
 
