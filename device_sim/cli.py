@@ -262,7 +262,7 @@ def _send(
     except Unreachable as error:
         failed = str(error)
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}", EX_FAILURE)
+        _fail(f"cannot write {error.filename or 'the truth file'}: {error.strerror}", EX_FAILURE)
     finally:
         for number, handler in zip(signals, before, strict=True):
             signal.signal(number, handler)

@@ -75,7 +75,7 @@ def simulate(
 
         sender.note = note
         began_ns = time.monotonic_ns()
-        summary = sender.run(_with_run_note(scenario, name, start_ns, messages))
+        summary = sender.run(_with_run_note(scenario, name, start_ns))
         passed_ns = time.monotonic_ns() - began_ns
         if summary.interrupted or scenario.duration is None:
             end_ns = start_ns + int(passed_ns * (sender.speed or 1.0))
@@ -89,17 +89,12 @@ def simulate(
     return summary
 
 
-def _with_run_note(
-    scenario: Scenario,
-    name: str,
-    start_ns: int,
-    make: Callable[[Scenario, str, int], Iterator[Item]],
-) -> Iterator[Item]:
+def _with_run_note(scenario: Scenario, name: str, start_ns: int) -> Iterator[Item]:
     event = truth.run_event(
         source=f"sim/{name}",
         series=scenario.series,
         start_ns=start_ns,
         end_ns=None if scenario.duration is None else start_ns + scenario.duration,
     )
-    yield Note(0, "_run", event)
-    yield from make(scenario, name, start_ns)
+    yield Note(0, truth.RUN_DEVICE, event)
+    yield from messages(scenario, name, start_ns)

@@ -19,6 +19,8 @@ WINDOW: Final = 20
 """Messages of QoS 1 and 2 on their way at once: what Mosquitto handles per client by default."""
 LOOK_EVERY: Final = 256
 """Messages between looks at the clock and the socket: 1 ms of sending at the highest rates."""
+LOOK_EVERY_NS: Final = 50_000_000
+"""Time between looks at the lowest."""
 NAP_S: Final = 0.001
 """Shortest wait: at high rates messages leave in groups of a millisecond."""
 NAP_S_MAX: Final = 0.2
@@ -139,7 +141,7 @@ class Sender:
         self._link: Wire | None = None
         self._virtual_ns = 0
         self._skip_before_ns = 0
-        self._since_look = 0
+        self._since_look = self._looked_ns = 0
         self._warned_ns = self._began_ns = self._cpu_ns = 0
 
     def stop(self) -> None:
@@ -197,23 +199,25 @@ class Sender:
     def _wait_until(self, due_ns: int) -> None:
         """Come back when the item is due; serve the connection meanwhile and now and then."""
         self._since_look += 1
-        if self._since_look < LOOK_EVERY and (self.speed is None or due_ns <= self._virtual_ns):
+        looked = (
+            self._since_look < LOOK_EVERY and self.clock.mono_ns() - self._looked_ns < LOOK_EVERY_NS
+        )
+        if looked and (self.speed is None or due_ns <= self._virtual_ns):
             return
         self._look(0.0)
         while self.speed is not None and due_ns > self._virtual_ns and not self._stopping:
-            assert self._link is not None
-            self._link.flush()
             wait_s = (due_ns - self._virtual_ns) / self.speed / 1e9
             self._look(min(max(wait_s, NAP_S), NAP_S_MAX))
-        if self.speed is not None:
+        if self.speed is not None and due_ns >= self._skip_before_ns:
             self._judge((self._virtual_ns - due_ns) / self.speed)
 
     def _look(self, timeout_s: float) -> None:
         assert self._link is not None
         self._since_look = 0
+        self._link.flush()
         self._link.service(timeout_s)
         self._ensure()
-        now = self.clock.mono_ns()
+        now = self._looked_ns = self.clock.mono_ns()
         if self.speed is not None:
             self._virtual_ns = int((now - self._began_ns) * self.speed)
         if self.progress and now - self._warned_ns >= WARN_EVERY_NS:

@@ -9,7 +9,8 @@ from device_sim.times import rfc3339
 
 FAULT: Final = "sensorweir.sim.fault"
 RUN: Final = "sensorweir.sim.run"
-RUN_TOPIC: Final = "sim/truth/_run"
+RUN_DEVICE: Final = "_run"
+"""Stands for the device in the topic of a run's event."""
 
 
 def topic(device: str) -> str:
