@@ -57,6 +57,7 @@ class Rolling(Params):
         return self
 
 
+ONE = np.uint64(1)
 MEAN, SUM, MIN, MAX, STD, MEDIAN, QUANTILE, RANGE, COUNT, SLOPE = range(10)
 
 
@@ -122,8 +123,8 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
         return
     for p in range(oldest, keep - 1):
         n -= 1
-        for j in range(place(order, n + 1, x[p % width]), n):
-            order[j] = order[j + 1]
+        for m in range(np.uint64(place(order, n + 1, x[p % width])), np.uint64(n)):
+            order[m] = order[m + ONE]
     value = x[newest % width]
     to = place(order, n, value)
     hole = n
@@ -131,11 +132,13 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
         hole = place(order, n, x[(keep - 1) % width])
     if hole < to:
         to -= 1
-        for j in range(hole, to):
-            order[j] = order[j + 1]
+        # Slots are never negative; telling numba so lets LLVM move several at a time.
+        for m in range(np.uint64(hole), np.uint64(to)):
+            order[m] = order[m + ONE]
     else:
-        for j in range(hole, to, -1):
-            order[j] = order[j - 1]
+        top = np.uint64(hole)
+        for m in range(np.uint64(hole - to)):
+            order[top - m] = order[top - m - ONE]
     order[to] = value
 
 
