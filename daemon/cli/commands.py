@@ -5,11 +5,13 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Mount the commands. Only light modules are imported here, so that --help stays fast."""
-    from daemon.cli import echo, operators, run, schema, validate
+    from daemon.cli import demo, echo, operators, run, schema, validate
+    from device_sim import cli as sim
 
     app.command("run")(run.run)
     app.command("validate")(validate.validate)
-
+    app.command("demo")(demo.demo)
     app.command("echo")(echo.echo)
     app.command("schema")(schema.schema)
     app.add_typer(operators.app, name="operators")
+    app.add_typer(sim.app, name="sim")

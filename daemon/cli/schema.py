@@ -1,6 +1,6 @@
 """`sensorweir schema`: the configuration language for editors."""
 
-from daemon.cli.common import put_json
+import typer
 
 
 def schema() -> None:
@@ -11,8 +11,7 @@ def schema() -> None:
 
     Example:  sensorweir schema > sensorweir.schema.json
     """
-    from config.schema import json_schema
-    from daemon.decode import DECODERS
+    from config.schema import schema_text
     from pipelines.operator import load_all
 
-    put_json(json_schema(load_all(), {n: d.options for n, d in DECODERS.items()}))
+    typer.echo(schema_text(load_all()), nl=False)
