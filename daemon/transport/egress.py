@@ -22,6 +22,9 @@ from daemon.transport.port import Wiring
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_MAX: Final = 200
+IN_FLIGHT_MAX_311: Final = 20
+"""3.1.1 cannot say how much a broker takes: Mosquitto 2.0.11 confirms QoS 2 messages beyond its
+own default of 20 and then never delivers some of them."""
 GOODBYE_S: Final = 1.0
 TOPIC_BYTES_MAX: Final = 65_535
 _BAD_TOPIC: Final = re.compile("[\x00-\x1f\x7f-\x9f+#\ud800-\udfff]")
@@ -92,6 +95,8 @@ class Egress(Link):
     # --- inside ------------------------------------------------------------------------------
 
     def _in_flight_max(self) -> int:
+        if self._protocol != V5:
+            return IN_FLIGHT_MAX_311
         return min(int(self.limits.get("ReceiveMaximum", 65_535)), IN_FLIGHT_MAX)
 
     def _publish(self, client: Client, parcel: Parcel) -> None:
