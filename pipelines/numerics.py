@@ -7,6 +7,8 @@ window again and are for rare calls: passing an array costs two atomic operation
 import math
 from typing import Final
 
+import numpy as np
+
 from pipelines.batch import F8, I8
 from pipelines.jit import kernel
 
@@ -145,3 +147,17 @@ def place(ordered: F8, n: int, x: float) -> int:
         else:
             high = middle
     return low
+
+
+LEARN, CLIP, FREEZE = 0, 1, 2
+
+
+@kernel
+def taken_in(on_anomaly: int, x: float, score: float, k: float, usual: float) -> float:
+    """What the window of a detector takes in of `x`; NaN for nothing.
+
+    usual: the nearest value that would not have been unusual, that is |score| <= k.
+    """
+    if abs(score) <= k or on_anomaly == LEARN:
+        return x
+    return usual if on_anomaly == CLIP else np.nan

@@ -9,17 +9,14 @@ from config.model import When
 from config.params import Params, Span, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.jit import kernel
+from pipelines.numerics import LARGEST, taken_in
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
 
 ONE: Final = np.uint64(1)
-LEARN, CLIP, FREEZE = 0, 1, 2
 
 NORMAL_SCALE: Final = 1.4826022185056018
 """1 / 0.6745, the upper quartile of the normal distribution: with it the median absolute
 deviation of normal noise is its standard deviation (Hampel 1974; Leys et al. 2013)."""
-
-LARGEST: Final = 1e150
-"""A larger value counts as not known: differences would overflow, and no sensor measures it."""
 
 
 class Mad(Params):
@@ -72,6 +69,69 @@ Rows = rows_of(Mad)
 
 
 @kernel
+def after(ordered: F8, n: int, x: float) -> int:
+    """How many of the first n numbers of one row are not above `x`."""
+    low, high = 0, n
+    while low < high:
+        middle = (low + high) >> 1
+        if ordered[middle] <= x:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
+def leave(ordered: F8, n: int, x: float) -> None:
+    """Take one `x` out of the first n numbers of one row; of equals the last, to move fewest."""
+    # Slots are never negative; telling numba so lets LLVM move several at a time.
+    for m in range(np.uint64(after(ordered, n, x)), np.uint64(n)):
+        ordered[m - ONE] = ordered[m]
+
+
+@kernel
+def enter(ordered: F8, n: int, x: float) -> None:
+    """Put `x` among the first n numbers of one row, after those that equal it."""
+    low = after(ordered, n, x)
+    for m in range(np.uint64(n), np.uint64(low), -1):
+        ordered[m] = ordered[m - ONE]
+    ordered[low] = x
+
+
+@kernel
+def middle_and_spread(ordered: F8, n: int) -> tuple[float, float]:
+    """Median and scaled median absolute deviation of the first n > 0 numbers of one row.
+
+    Distances from the median ascend from the middle to both ends. Of the `rank` smallest, `low`
+    lie below it: a binary search for how many finds the median distance in log n steps.
+    """
+    half, even = n // 2, n % 2 == 0
+    median = ordered[half]
+    if even:
+        median = (ordered[half - 1] + median) / 2
+    rank = (n - 1) // 2
+    low, high = max(0, rank - (n - half)), min(rank, half)
+    while low < high:
+        middle = (low + high) >> 1
+        below = median - ordered[half - 1 - middle]
+        if below < ordered[half + rank - middle - 1] - median:
+            low = middle + 1
+        else:
+            high = middle
+    high = rank - low
+    below = median - ordered[half - 1 - low] if low < half else np.inf
+    above = ordered[half + high] - median if half + high < n else np.inf
+    mad = min(below, above)
+    if even:
+        if below <= above:
+            below = median - ordered[half - 2 - low] if low + 1 < half else np.inf
+        else:
+            above = ordered[half + high + 1] - median if half + high + 1 < n else np.inf
+        mad = (mad + min(below, above)) / 2
+    return median, mad * NORMAL_SCALE
+
+
+@kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Score each sample against the samples before it, then let it into the window.
 
@@ -82,9 +142,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     deviation. The window takes in x; of an x with |score| > k the nearest of those two limits
     (clip) or nothing (freeze). |x| > 1e150 is not known.
     """
-    n = out.count[0]
-    width = state.x.shape[1]
-    ordered = state.ordered
+    n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
@@ -106,70 +164,18 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 keep = newest - width + 1
             size = newest - oldest
             for j in range(oldest, keep):
-                gone = state.x[s, j % width]
-                low, high = 0, size
-                while low < high:
-                    middle = (low + high) >> 1
-                    if ordered[s, middle] <= gone:
-                        low = middle + 1
-                    else:
-                        high = middle
+                leave(state.ordered[s], size, state.x[s, j % width])
                 size -= 1
-                # Slots are never negative; telling numba so lets LLVM move eight at a time.
-                for m in range(np.uint64(low), np.uint64(size) + ONE):
-                    ordered[s, m - ONE] = ordered[s, m]
             state.first[s] = keep
             learned = x
-            taken = True
             if size >= params.min_samples[p]:
-                half = size // 2
-                odd = size % 2 == 1
-                median = ordered[s, half]
-                if not odd:
-                    median = (ordered[s, half - 1] + median) / 2
-                # Distances from the median ascend from the middle to both ends. `low` of the
-                # `rank` smallest are below it; binary search for how many.
-                rank = (size - 1) // 2
-                low, high = max(0, rank - (size - half)), min(rank, half)
-                while low < high:
-                    middle = (low + high) >> 1
-                    below = median - ordered[s, half - 1 - middle]
-                    if below < ordered[s, half + rank - middle - 1] - median:
-                        low = middle + 1
-                    else:
-                        high = middle
-                high = rank - low
-                below = median - ordered[s, half - 1 - low] if low < half else np.inf
-                above = ordered[s, half + high] - median if half + high < size else np.inf
-                mad = min(below, above)
-                if not odd:
-                    if below <= above:
-                        low += 1
-                        below = median - ordered[s, half - 1 - low] if low < half else np.inf
-                    else:
-                        high += 1
-                        above = ordered[s, half + high] - median if half + high < size else np.inf
-                    mad = (mad + min(below, above)) / 2
-                mad = max(
-                    mad * NORMAL_SCALE, params.min_mad[p], params.min_mad_share[p] * abs(median)
-                )
-                score = (x - median) / mad
-                reach = params.k[p] * mad
-                if abs(score) > params.k[p]:
-                    if params.on_anomaly[p] == CLIP:
-                        learned = median + reach if score > 0 else median - reach
-                    taken = params.on_anomaly[p] != FREEZE
-            if taken:
-                low, high = 0, size
-                while low < high:
-                    middle = (low + high) >> 1
-                    if ordered[s, middle] <= learned:
-                        low = middle + 1
-                    else:
-                        high = middle
-                for m in range(np.uint64(size), np.uint64(low), -1):
-                    ordered[s, m] = ordered[s, m - ONE]
-                ordered[s, low] = learned
+                median, mad = middle_and_spread(state.ordered[s], size)
+                mad = max(mad, params.min_mad[p], params.min_mad_share[p] * abs(median))
+                score, reach = (x - median) / mad, params.k[p] * mad
+                usual = median + reach if score > 0 else median - reach
+                learned = taken_in(params.on_anomaly[p], x, score, params.k[p], usual)
+            if np.isfinite(learned):
+                enter(state.ordered[s], size, learned)
                 state.t_ns[s, newest % width] = t
                 state.x[s, newest % width] = learned
                 state.seen[s] = newest + 1

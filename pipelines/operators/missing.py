@@ -109,16 +109,25 @@ Rows = rows_of(Missing)
 
 
 @kernel
-def learned_ns(gaps: int, above: int, bucket: int, factor: float, floor: int) -> int:
-    """Timeout from the bucket that holds the 99th percentile, whole milliseconds; 0: go on.
-
-    `above`: gaps in `bucket` and beyond.
-    """
-    if above * 100 <= gaps:
-        return 0
+def learned_ns(histogram: NDArray[np.uint16], gaps: int, factor: float, floor: int) -> int:
+    """Timeout in whole milliseconds from the counts of one series, `gaps` in all, at least 1."""
+    bucket, above = BUCKETS - 1, int(histogram[BUCKETS - 1])
+    while above * 100 <= gaps:
+        bucket -= 1
+        above += histogram[bucket]
     edge = (5 + (bucket & 3)) << (SHIFT + (bucket >> 2) - 2)
-    timeout = max(float(floor), factor * edge)
-    return (int(min(timeout, 9e18)) + 999_999) // 1_000_000 * 1_000_000
+    timeout = int(min(max(float(floor), factor * edge), 9e18))
+    return (timeout + 999_999) // 1_000_000 * 1_000_000
+
+
+@kernel
+def halved(histogram: NDArray[np.uint16]) -> int:
+    """Halve the counts of one series; how many gaps that leaves."""
+    gaps = 0
+    for bucket in range(BUCKETS):
+        histogram[bucket] >>= 1
+        gaps += histogram[bucket]
+    return gaps
 
 
 @kernel
@@ -163,12 +172,14 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
         e = batch.slot[i] - 1
         if e >= 0 and state.found[e] == 0:
             if state.silent[e] == 1 and e != s:
+                q = params.row[e]
+                wait = params.timeout[q] if params.timeout[q] > 0 else params.expected_within[q]
                 out.series[n] = e
-                out.t_ns[n] = max(t, state.last_ns[e])
+                out.t_ns[n] = max(t, state.last_ns[e] + wait)  # its clock was ours, t is not
                 out.start_ns[n] = out.t_ns[n]
                 out.value[n] = 0.0
                 out.quality[n] = GOOD
-                out.fields[n, 0] = max(t - state.last_ns[e], 0) / 1e9
+                out.fields[n, 0] = (out.t_ns[n] - state.last_ns[e]) / 1e9
                 n += 1
                 state.silent[e] = 0
             state.found[e] = 1
@@ -188,17 +199,11 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
             state.histogram[s, bucket_of(gap)] += 1
             gaps = state.gaps[s] + 1
             if gaps >= GAPS_MIN and (gaps <= 64 or gaps % 32 == 0):
-                bucket, above, found = BUCKETS, 0, 0
-                while found == 0:
-                    bucket -= 1
-                    above += state.histogram[s, bucket]
-                    found = learned_ns(gaps, above, bucket, params.factor[p], params.floor[p])
-                state.timeout_ns[s] = found
+                state.timeout_ns[s] = learned_ns(
+                    state.histogram[s], gaps, params.factor[p], params.floor[p]
+                )
             if gaps >= GAPS_MAX:
-                gaps = 0
-                for b in range(BUCKETS):
-                    state.histogram[s, b] >>= 1
-                    gaps += state.histogram[s, b]
+                gaps = halved(state.histogram[s])
             state.gaps[s] = gaps
         state.known[s] = 1
         state.last_ns[s] = t

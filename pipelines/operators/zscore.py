@@ -1,6 +1,6 @@
 """zscore: how unusual a sample is for its series, in standard deviations."""
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -9,12 +9,8 @@ from config.model import When
 from config.params import Params, Span, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.jit import kernel
+from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, ring_moments, taken_in
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
-
-LEARN, CLIP, FREEZE = 0, 1, 2
-
-LARGEST: Final = 1e150
-"""A larger value counts as not known: its square is no number, and no sensor measures it."""
 
 
 class Zscore(Params):
@@ -80,8 +76,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     after as many removals as it holds samples, and when a removal leaves less than a millionth
     of the squares, for then their digits left with it.
     """
-    n = out.count[0]
-    width = state.x.shape[1]
+    n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
@@ -101,47 +96,28 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     return i
                 state.truncated[0] += newest - keep - width + 1
                 keep = newest - width + 1
-            size = newest - keep
-            mean, m2 = state.mean[s], state.m2[s]
-            before = m2
+            size, mean, m2 = newest - keep, state.mean[s], state.m2[s]
             for j in range(oldest, keep):
-                left = newest - j - 1
-                if left > 0:
-                    distance = state.x[s, j % width] - mean
-                    mean -= distance / left
-                    m2 -= distance * (state.x[s, j % width] - mean)
-            state.churn[s] += keep - oldest
+                mean, m2 = parted(mean, m2, newest - j - 1, state.x[s, j % width])
             state.first[s] = keep
+            state.churn[s] += keep - oldest
             # `>=`: a standing value has m2 == 0 for ever and must not be recomputed each time.
-            if state.churn[s] > size or not m2 >= 1e-6 * before:
+            if size > 0 and (state.churn[s] > size or not m2 >= COLLAPSE * state.m2[s]):
                 state.churn[s] = 0
-                mean, m2 = 0.0, 0.0
-                for j in range(keep, newest):
-                    mean += state.x[s, j % width]
-                mean /= max(size, 1)
-                for j in range(keep, newest):
-                    m2 += (state.x[s, j % width] - mean) ** 2
+                mean, m2 = ring_moments(state.x[s], keep, newest)
             learned = x
-            taken = True
             if size >= params.min_samples[p]:
-                std = np.sqrt(m2 / (size - 1))
-                std = max(std, params.min_std[p], params.min_std_share[p] * abs(mean))
-                expected = mean
-                score = (x - mean) / std
-                reach = params.k[p] * std
-                if abs(score) > params.k[p]:
-                    if params.on_anomaly[p] == CLIP:
-                        learned = mean + reach if score > 0 else mean - reach
-                    taken = params.on_anomaly[p] != FREEZE
-            if taken:
-                distance = learned - mean
-                mean += distance / (size + 1)
-                m2 += distance * (learned - mean)
+                std = max(params.min_std[p], params.min_std_share[p] * abs(mean))
+                std = max(std, np.sqrt(m2 / (size - 1)))
+                score, expected, reach = (x - mean) / std, mean, params.k[p] * std
+                usual = mean + reach if score > 0 else mean - reach
+                learned = taken_in(params.on_anomaly[p], x, score, params.k[p], usual)
+            if np.isfinite(learned):
+                mean, m2 = joined(mean, m2, size + 1, learned)
                 state.t_ns[s, newest % width] = t
                 state.x[s, newest % width] = learned
                 state.seen[s] = newest + 1
-            state.mean[s] = mean
-            state.m2[s] = m2
+            state.mean[s], state.m2[s] = mean, m2
         out.series[n] = s
         out.t_ns[n] = t
         out.start_ns[n] = batch.start_ns[i]

@@ -158,6 +158,13 @@ def test_an_expected_series_that_never_comes_is_missing():
     assert plant.time(5000) == []
 
 
+def test_a_device_whose_clock_is_behind_is_found_no_earlier_than_it_was_missed():
+    plant = Plant(expected=[{"device": "b1"}], timeout="10s")
+    plant.time(100)
+    assert plant.time(111) == [("b1", 110, 1)]
+    assert plant.sample(60, device="b1", channel="temperature") == [("b1", 110, 0)]
+
+
 def test_a_fixed_timeout_holds_for_expected_series_too():
     plant = Plant(expected=[{"device": "b1"}], timeout="10s")
     assert plant.time(0) == []
