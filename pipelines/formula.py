@@ -120,11 +120,20 @@ def parse(text: str) -> Formula:
             tree = ast.parse(python.strip(), mode="eval")
     except SyntaxError as error:
         message = error.msg.replace(_IF, "if")
-        place = min(max((error.offset or 1) - 1 + lead, 0), len(text))
+        place = lead + _place(error, python.strip())
         raise FormulaError(f"not a formula: {message}", text, place) from None
     except (ValueError, MemoryError, RecursionError):
         raise FormulaError("not a formula", text, 0) from None
     return _Translator(text, python.strip(), lead).formula(tree.body)
+
+
+def _place(error: SyntaxError, python: str) -> int:
+    """Characters before the fault; all of them where Python only says that more is missing."""
+    lines = python.split("\n")
+    line, offset = error.lineno or 0, error.offset or 0
+    if not 1 <= line <= len(lines) or offset < 1:
+        return len(python)
+    return min(sum(len(text) + 1 for text in lines[: line - 1]) + offset - 1, len(python))
 
 
 class _Translator:

@@ -5,8 +5,7 @@ import numpy as np
 from pipelines.batch import GroupedBatch, samples, take
 from pipelines.operator import load_all
 from pipelines.runner import StepRunner
-
-SECOND = 1_000_000_000
+from tests.traffic import SECOND, START_NS
 
 
 def runner(name, *options, rows_max=256):
@@ -21,9 +20,15 @@ def runner(name, *options, rows_max=256):
 
 def feed(step, values, times=None, series=0, member=None, slot=0):
     """What comes out for these values of one series; times in seconds, default 0, 1, 2 …"""
+    t = np.arange(len(values)) if times is None else np.asarray(times, float)
+    return feed_ns(step, values, np.rint(t * SECOND).astype(np.int64), series, member, slot)
+
+
+def feed_ns(step, values, t_ns=None, series=0, member=None, slot=0):
+    """The same with times in nanoseconds; default: a second apart, from START_NS on."""
     x = np.asarray(values, float)
-    t = np.arange(x.size) if times is None else np.asarray(times, float)
-    batch = samples(np.full(x.size, series, np.int32), np.rint(t * SECOND).astype(np.int64), x)
+    t_ns = START_NS + SECOND * np.arange(x.size) if t_ns is None else np.asarray(t_ns, np.int64)
+    batch = samples(np.full(x.size, series, np.int32), t_ns, x)
     if step.operator.regroup is not None:
         who = np.full(x.size, series if member is None else member, np.int32)
         batch = GroupedBatch(*batch, member=who, slot=np.full(x.size, slot, np.int32))
