@@ -130,7 +130,7 @@ def test_variables_stand_in_order_of_first_appearance():
         ("max(a, key=b)", "found Call", 0),
         ("  ", "found nothing", 0),
         ("(a\n + foo(b))", "unknown function foo", 6),
-        ("(a\n + b) c", "not a formula", 8),
+        ("(a\n + b) c", "not a formula", 9),
         (" a b", "not a formula", 3),
         ("a // b", "found BinOp", 0),
         ("~a", "found UnaryOp", 0),
