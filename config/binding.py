@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -12,6 +12,9 @@ from config.nodes import Document, Node, read_document
 from config.wording import Fault, said, suggestion
 
 M = TypeVar("M", bound=BaseModel)
+
+ROUNDS_MAX: Final = 8
+"""Times that a mapping is read again without what was wrong with it."""
 
 
 def read(path: Path, model: type[M], env: Mapping[str, str] | None = None) -> M:
@@ -31,16 +34,57 @@ def bind(document: Document, node: Node, model: type[M], data: Any = None) -> M 
 
     `data` replaces the node's own values, which then only give the places.
     """
+    bound, whole = bind_what_is_good(document, node, model, data)
+    return bound if whole else None
+
+
+def bind_what_is_good(
+    document: Document, node: Node, model: type[M], data: Any = None
+) -> tuple[M | None, bool]:
+    """The model made from what is good in `node`, and whether that is all of it.
+
+    What is wrong goes into `document.problems` and is left out, so that one mistake hides no
+    other.  None when too little is left.
+    """
     values = node.data() if data is None else data
     if values is None and node.value is None:
         values = {}
     problems_before = len(document.problems)
-    try:
-        bound = model.model_validate(values)
-    except ValidationError as error:
-        document.problems += problems_of(document, node, model, error)
-        return None
-    return bound if len(document.problems) == problems_before else None
+    gone: set[tuple[int | str, ...]] = set()
+    for _ in range(ROUNDS_MAX):
+        try:
+            bound = model.model_validate(values)
+        except ValidationError as error:
+            faults = error.errors(include_url=False)
+            if any(f["type"] == "missing" and f["loc"] in gone for f in faults):
+                break  # it was there, and what is wrong with it is said
+            document.problems += problems_of(document, node, model, error)
+            if not all([_left_out(values, f["loc"], f["type"], gone) for f in faults]):
+                break
+        else:
+            return bound, len(document.problems) == problems_before
+    return None, False
+
+
+def _left_out(
+    values: Any, loc: tuple[int | str, ...], kind: str, gone: set[tuple[int | str, ...]]
+) -> bool:
+    """Take what `loc` points at out of `values`, in place; False when it cannot be left out.
+
+    Tags of unions in `loc` are no keys and are skipped.  Entries of lists stay, because places
+    are found by their number; then the whole list goes.
+    """
+    holder, key, at, end = None, None, values, 0
+    for i, part in enumerate(loc):
+        if isinstance(at, list):
+            break
+        if isinstance(at, dict) and part in at:
+            holder, key, at, end = at, part, at[part], i + 1
+    if holder is None:
+        return bool(loc) and kind != "missing" and isinstance(values, dict)  # gone already
+    holder.pop(key, None)
+    gone.add(loc[:end])
+    return True
 
 
 def problems_of(

@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel
 
-from config.binding import bind
+from config.binding import bind, bind_what_is_good
 from config.errors import ConfigError, Problem, sort_problems
 from config.model import Gateway, Included, Pipeline, Source, When, is_name
 from config.nodes import Document, Node, read_document
@@ -71,7 +71,7 @@ class _Loader:
 
     def main(self, path: Path) -> Gateway | None:
         document = self._read(path)
-        gateway = bind(document, _without_parts(document.root), Gateway)
+        gateway, _ = bind_what_is_good(document, _without_parts(document.root), Gateway)
         self._parts(document)
         for node in _items(document.root.get("include")):
             for file in self._found(document, node, path):
@@ -107,9 +107,10 @@ class _Loader:
 
     def _parts(self, document: Document) -> None:
         for name, node in _named(document, "sources", self.sources):
-            self._source(Entry(name, document, node, bind(document, node, Source)))
+            self._source(Entry(name, document, node, *bind_what_is_good(document, node, Source)))
         for name, node in _named(document, "pipelines", self.pipelines):
-            self._pipeline(Entry(name, document, node, bind(document, node, Pipeline)))
+            bound = bind_what_is_good(document, node, Pipeline)
+            self._pipeline(Entry(name, document, node, *bound))
 
     def _source(self, entry: Entry[Source]) -> None:
         self.sources[entry.name] = entry

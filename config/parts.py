@@ -41,7 +41,9 @@ class Entry(Generic[P]):
     document: Document
     node: Node
     spec: P | None
-    """None when it has problems of its own; others may still refer to its name."""
+    """None when too little of it is good; others may still refer to its name."""
+    whole: bool = True
+    """False when it has problems of its own; what is wrong is then left out of `spec`."""
     steps: list[tuple[StepSpec, Params]] | None = None
     """Operators with their options, None unless all of them are good."""
     used: set[str] = field(default_factory=set)

@@ -160,7 +160,11 @@ class TopicFilter:
                 return False
         longer = max(a, b, key=len)
         shorter = min(len(a), len(b))
-        return len(a) == len(b) or longer[shorter] is REST
+        if len(a) == len(b):
+            return True
+        # `x/#` takes x itself; but that of `/#` would be the empty topic, which there is not.
+        nothing = shorter == 1 and longer[0].kind == "literal" and not longer[0].prefix
+        return longer[shorter] is REST and not nothing
 
 
 @dataclass(frozen=True, slots=True)

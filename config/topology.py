@@ -44,7 +44,8 @@ class _Topology:
             yield from self._origin(entry, entry.spec)
             if entry.name in looping:
                 yield entry.document.problem(entry.at("from"), *_wrong_way(looping[entry.name]))
-            yield from self._output(entry, entry.spec)
+            if entry.whole:  # else what is missing here may be what was left out
+                yield from self._output(entry, entry.spec)
             yield from self._values(entry, entry.spec)
             if entry.name not in looping:
                 yield from self._labels(entry, entry.spec)
@@ -238,7 +239,7 @@ class _Topology:
                     )
                     yield entry.document.problem(entry.at("topic"), what, hint)
         used = {e.spec.from_ for e in self.pipelines.values() if e.spec is not None}
-        if any(e.spec is None for e in self.pipelines.values()):
+        if any(e.spec is None or not e.whole for e in self.pipelines.values()):
             return
         for entry in good:
             if entry.name not in used:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from config.errors import ConfigError
 from config.load import load
 from config.model import Upstream
+from config.params import Options
 from tests.config_specs import DECODERS, STEPS
 
 GOOD = """
@@ -273,3 +274,55 @@ def test_mutated_configurations_never_crash_the_loader(tmp_path_factory, seed):
         at = rng.randrange(len(tokens))
         tokens[at : at + rng.randint(0, 2)] = [rng.choice(WORDS)] * rng.randint(0, 2)
     checked(tmp_path_factory.getbasetemp(), " ".join(tokens).encode())
+
+
+MANY_MISTAKES = """\
+broker: {url: mqtt//localhost, qos: 1}
+sources:
+  boilers:
+    topic: plant/{site}/boiler/{device}/telemetry
+    decode: jsn
+    lateness: 2
+    on: yes
+pipelines:
+  overheat:
+    from: boilers
+    where: {chanel: temperature}
+    steps:
+      - rollin: {window: 60s}
+    alert:
+      when: {above: "{limt}", below: 3, on_delay: 30}
+      severity: catastrophic
+      topic: alerts/{sit}/x
+    values:
+      limit: {default: 90, by: {devce: {b7: 95}}}
+  lonely: {from: boiler}
+"""
+
+
+def test_one_mistake_hides_no_other(tmp_path):
+    path = tmp_path / "gateway.yaml"
+    path.write_text(MANY_MISTAKES)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {}, {"json": Options}, {})
+    found = [(p.line, p.column, p.what) for p in caught.value.problems]
+    assert found == [
+        (1, 15, "'mqtt//localhost' does not fit here"),
+        (1, 32, "unknown key 'qos'"),
+        (5, 13, "unknown decoder 'jsn'"),
+        (6, 15, "a duration needs a unit: did you mean 2s or 2ms?"),
+        (7, 5, "unknown key 'on'"),
+        (11, 13, "the stream has no label 'chanel' here"),
+        (13, 9, "unknown operator 'rollin'"),
+        (15, 13, "give one of above, below, outside; found above and below"),
+        (15, 21, "no value is called 'limt'"),
+        (15, 51, "a duration needs a unit: did you mean 30s or 30ms?"),
+        (
+            16,
+            17,
+            "expected 'info', 'warning', 'minor', 'major' or 'critical', found 'catastrophic'",
+        ),
+        (19, 7, "value 'limit' is never used"),
+        (20, 3, "nothing leaves pipeline 'lonely'"),
+        (20, 18, "unknown source 'boiler'"),
+    ]
