@@ -9,10 +9,12 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon import health
 from daemon.clock import ManualClock
 from daemon.health import REQUESTS_MAX, Health, HealthServer
-from daemon.ledger import Count, Ledger, Reason
+from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.metrics import HELP, registry
+from tests.wires import until
 
 
 @pytest.fixture
@@ -102,8 +104,6 @@ def test_metrics_hold_every_number_of_the_ledger(server, ledger):
 
 
 def test_every_counter_has_a_help_text():
-    from daemon.ledger import Gauge
-
     assert set(HELP) == {*Count, *Gauge}
 
 
@@ -117,13 +117,10 @@ def test_unknown_paths_and_methods_are_refused(server):
 
 
 def test_clients_that_say_nothing_do_not_keep_others_out_for_ever(server, monkeypatch):
-    from daemon import health
-
     monkeypatch.setattr(health._Handler, "timeout", 0.3)
     host, port = server.address.split(":")
     idle = [socket.create_connection((host, int(port))) for _ in range(REQUESTS_MAX + 4)]
     try:
-        from tests.wires import until
 
         def answered():
             try:

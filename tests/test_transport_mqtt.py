@@ -1,9 +1,9 @@
 """MQTT against a real broker that stops, dies and refuses, and against brokers that misbehave."""
 
-import logging
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 
@@ -11,17 +11,16 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
+from config.model import Tls
 from daemon.ledger import Count
 from daemon.messages import Message
-from daemon.transport import make_transport
 from daemon.transport import backoff as backoffs
-from daemon.transport.address import Address
+from daemon.transport import make_transport
+from daemon.transport.address import Address, tls_context
 from daemon.transport.backoff import Backoff
 from daemon.transport.egress import is_topic, packet_bytes
 from tests.mosquitto import Mosquitto, free_port
 from tests.wires import TOPIC, alert, until, wiring
-
-log = logging.getLogger("test")
 
 
 @pytest.fixture(autouse=True)
@@ -177,24 +176,54 @@ def test_a_unix_socket(tmp_path, opened):
         broker.stop()
 
 
-@pytest.mark.broker
-def test_websockets(tmp_path, opened):
-    broker = Mosquitto(tmp_path, listener=["listener {port} 127.0.0.1", "protocol websockets"])
-    try:
-        broker.start()
-    except RuntimeError as error:
-        pytest.skip(f"this mosquitto has no websockets: {error}")
-    try:
-        w = wiring(f"ws://127.0.0.1:{broker.port}/mqtt", "ws")
-        transport = opened(w, {"w/#": 1})
-        until(lambda: transport.connected)
-        w.outbox.put([alert(f"w/{i}") for i in range(300)])
+@pytest.fixture
+def amqtt_ports(tmp_path):
+    """Ports (tcp, websockets) of another broker, written in Python, that knows 3.1.1 only."""
+    tcp, web = free_port(), free_port()
+    (tmp_path / "amqtt.yaml").write_text(
+        f"""
+listeners:
+  default: {{type: tcp, bind: "127.0.0.1:{tcp}"}}
+  web: {{type: ws, bind: "127.0.0.1:{web}"}}
+plugins:
+  amqtt.plugins.authentication.AnonymousAuthPlugin: {{allow_anonymous: true}}
+"""
+    )
+    process = subprocess.Popen(
+        [f"{sys.prefix}/bin/amqtt", "-c", str(tmp_path / "amqtt.yaml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def answers():
+        assert process.poll() is None, "amqtt has ended"
+        try:
+            socket.create_connection(("127.0.0.1", web), 0.2).close()
+        except OSError:
+            return False
+        return True
+
+    until(answers, 30, "amqtt")
+    yield tcp, web
+    process.terminate()
+    process.wait(10)
+
+
+@pytest.mark.parametrize("carrier", ["mqtt", "ws"])
+def test_a_3_1_1_broker_over_tcp_and_over_websockets(amqtt_ports, opened, carrier):
+    port = amqtt_ports[carrier == "ws"]
+    w = wiring(f"{carrier}://127.0.0.1:{port}", f"amqtt-{carrier}")
+    transport = opened(w, {"w/#": 1})
+    until(lambda: transport.connected)
+    assert transport.status()["protocol"] == "3.1.1"
+    for _ in range(2):
+        w.outbox.put([alert(f"w/{i}", b"x" * i) for i in range(300)])
         until(lambda: len(w.inbox) == 300)
-        transport.acknowledge(w.inbox.drain(300))
-        w.outbox.put([alert(f"w/{i}") for i in range(300)])
-        until(lambda: len(w.inbox) == 300)
-    finally:
-        broker.stop()
+        messages = w.inbox.drain(300)
+        assert [m.topic for m in messages] == [f"w/{i}" for i in range(300)]
+        assert [len(m.payload) for m in messages] == list(range(300))
+        transport.acknowledge(messages)
+    until(lambda: len(w.outbox) == 0)
 
 
 # --- TLS -------------------------------------------------------------------------------------
@@ -600,9 +629,8 @@ def test_topics_and_sizes():
     assert 1000 + 100 + 50 < packet_bytes(big) < 1000 + 100 + 50 + 60
 
 
-def test_tls_is_1_2_or_newer():
-    from config.model import Tls
-    from daemon.transport.address import _context
-
-    assert _context(Tls()).minimum_version == ssl.TLSVersion.TLSv1_2
-    assert _context(Tls()).verify_mode == ssl.CERT_REQUIRED
+def test_tls_is_1_2_or_newer_and_checks_the_broker():
+    context = tls_context(Tls())
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert context.check_hostname

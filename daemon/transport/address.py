@@ -73,12 +73,12 @@ def new_client(
         )
     if address.tls:
         tls = broker.tls or Tls()
-        client.tls_set_context(_context(tls))
+        client.tls_set_context(tls_context(tls))
         client.tls_insecure_set(tls.insecure)
     return client
 
 
-def _context(tls: Tls) -> ssl.SSLContext:
+def tls_context(tls: Tls) -> ssl.SSLContext:
     """Made anew for each connection, so that renewed certificates are found."""
     context = ssl.create_default_context(cafile=tls.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -16,6 +16,9 @@ UNSUPPORTED: Final = 0x84
 
 SILENT_MAX: Final = 2
 """Connections that a broker may close without an answer before we try the other version."""
+ANSWER_S: Final = 10.0
+FIRST_ANSWER_S: Final = 4.0
+"""While nobody has spoken MQTT 5 with us: amqtt 0.12 does not answer to some MQTT 5 greetings."""
 
 
 class Dialect:
@@ -30,6 +33,7 @@ class Dialect:
         self._lock = threading.Lock()
         self._refused = False
         self._said = False
+        self._spoke_5 = False
         self._spoken: dict[str, MQTTProtocolVersion] = {}
         self._silent: dict[str, int] = {}
 
@@ -49,16 +53,25 @@ class Dialect:
             self._refused = True
             return True
 
-    def no_answer(self, connection: str) -> None:
-        """Note that the broker took the connection and closed it without an answer."""
+    def patience_s(self, connection: str) -> float:
+        """How long to wait for the broker's answer."""
+        doubtful = self._asked == "auto" and self._spoken[connection] == V5 and not self._spoke_5
+        return FIRST_ANSWER_S if doubtful else ANSWER_S
+
+    def no_answer(self, connection: str, *, hung_up: bool) -> None:
+        """Note that the broker took the connection and then closed it, or said nothing."""
         with self._lock:
-            spoke_5 = self._spoken[connection] == V5
-            self._silent[connection] = self._silent.get(connection, 0) + 1 if spoke_5 else 0
+            if self._spoken[connection] != V5:
+                self._silent[connection] = 0
+            else:
+                step = 1 if hung_up else SILENT_MAX
+                self._silent[connection] = self._silent.get(connection, 0) + step
 
     def accepted(self, connection: str) -> None:
         """Note that the broker speaks what we chose; says so once when that is the older one."""
         with self._lock:
             fell_back = self._asked == "auto" and self._spoken[connection] == V311
+            self._spoke_5 = self._spoke_5 or self._spoken[connection] == V5
             self._silent[connection] = 0
             say, self._said = fell_back and not self._said, self._said or fell_back
         if say:

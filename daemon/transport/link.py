@@ -24,10 +24,11 @@ from daemon.transport.port import Wiring
 
 log = logging.getLogger(__name__)
 
-CONNACK_S: Final = 10.0
 SELECT_S: Final = 1.0
 TAKEN_OVER: Final = 0x8E
 UNSPECIFIED: Final = 0x80
+SILENT: Final = -1
+_UNANSWERED: Final = (UNSPECIFIED, SILENT)
 _BLAMING: Final = {0x81, 0x82, 0x90, 0x95, 0x99, 0x9A, 0x9B, UNSPECIFIED}
 """Reasons for a DISCONNECT that something we sent may have caused."""
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -202,8 +203,8 @@ class Link(ABC):
             sock.close()
         if was_up:
             self.on_down(self._loss)
-        if client is not None and not self._answered and self._loss.code == UNSPECIFIED:
-            self.dialect.no_answer(self.name)
+        if client is not None and not self._answered and self._loss.code in _UNANSWERED:
+            self.dialect.no_answer(self.name, hung_up=self._loss.code == UNSPECIFIED)
 
     def _serve(self, client: Client) -> None:
         """Move packets until the connection ends."""
@@ -213,10 +214,12 @@ class Link(ABC):
         began = pinged = clock.monotonic_ns()
         patient_until = 0
         half_ns = self.wiring.broker.keepalive // 2
+        patience_s = self.dialect.patience_s(self.name)
         sock: Any
         while (sock := client.socket()) is not None:
-            if not self._answered and clock.monotonic_ns() - began > CONNACK_S * 1e9:
-                raise TimeoutError(f"no CONNACK within {CONNACK_S:g} s")
+            if not self._answered and clock.monotonic_ns() - began > patience_s * 1e9:
+                self._loss = Loss(SILENT, f"no CONNACK within {patience_s:g} s")
+                return
             if self.up:
                 self.work(client)
             if self._stop.is_set() and self._said_goodbye(client):
