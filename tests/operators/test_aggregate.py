@@ -90,7 +90,9 @@ def test_a_sample_of_a_closed_window_is_counted_as_late():
     step.tick(np.array([begin + MINUTE]), 1)
     assert feed(step, [1.0], [begin + 1]).size == 0
     assert step.counters() == {"late": 1}
-    assert step.tick(np.array([begin + 9 * MINUTE]), 1).size == 0
+    assert step.tick(np.array([begin + MINUTE + 1]), 1).size == 0
+    feed(step, [1.0], [begin + MINUTE + 2])
+    assert list(step.tick(np.array([begin + 9 * MINUTE]), 1).value) == [1.0]
 
 
 def test_unknown_samples_count_nowhere_and_close_nothing():
