@@ -75,11 +75,23 @@ class App:
         self._stop = threading.Event()
         self._reload = threading.Event()
 
-    def warm_up(self, progress: Callable[[str, int, int], None]) -> None:
-        """Compile all kernels; `progress(name, done, of)` before each."""
+    def warm_up(
+        self,
+        progress: Callable[[str, int, int], None],
+        elsewhere: Callable[[list[str]], Callable[[], object]],
+    ) -> None:
+        """Compile all kernels; `progress(name, done, of)` before each.
+
+        `elsewhere(names)` may begin to compile some of them into our cache; what it returns is
+        called when ours are done, and waits for those.
+        """
         todo = list(warmup.steps(self.engine.graph))
-        for done, (name, compile_it) in enumerate(todo):
+        ours, theirs = todo[::2], todo[1::2]
+        wait = elsewhere([name for name, _ in theirs])
+        for done, (name, compile_it) in enumerate([*ours, *theirs]):
             progress(name, done, len(todo))
+            if done == len(ours):
+                wait()
             compile_it()
         progress("", len(todo), len(todo))
         self.warm = True
@@ -110,7 +122,7 @@ class App:
         except ConfigError as error:
             log.error(
                 "Reload refused, the old configuration goes on",
-                extra={"facts": {"problems": [str(p) for p in error.problems]}},
+                extra={"facts": {"problems": [str(p) for p in error.problems]}, "answer": True},
             )
             return False
         old, gateway = self.engine.graph, loaded.gateway
@@ -118,7 +130,8 @@ class App:
         changed = [name for name in fixed if getattr(old.gateway, name) != getattr(gateway, name)]
         if changed:
             log.warning(
-                "These settings change only at a restart", extra={"facts": {"settings": changed}}
+                "These settings change only at a restart",
+                extra={"facts": {"settings": changed}, "answer": True},
             )
             keep = {name: getattr(old.gateway, name) for name in changed}
             gateway = gateway.model_copy(update=keep)
@@ -152,6 +165,7 @@ class App:
             return
         server = HealthServer(http.listen, Health(self), registry(self.ledger, self._gauges()))
         server.start()
+        log.info("Metrics and health are served", extra={"facts": {"address": server.address}})
         try:
             yield server.address
         finally:

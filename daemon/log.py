@@ -2,6 +2,7 @@
 
 `log.warning("Sentence", extra={"facts": {"reason": ..., ...}})`.  A warning or error is said at
 once the first time, then once in `QUIET_S` per (sentence, reason) with the number left out.
+With `"answer": True` beside the facts it answers somebody's command and is always said.
 """
 
 import logging
@@ -32,7 +33,7 @@ class RateLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """True to say it now; the record then carries how often it was left out before."""
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or getattr(record, "answer", False):
             return True
         key = (str(record.msg), str(_facts(record).get("reason", "")))
         with self._lock:
