@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.jit import use_cache
+from tests.daemons import DaemonProcess
 from tests.mosquitto import Mosquitto
 
 os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
@@ -26,3 +27,38 @@ def own_mosquitto(tmp_path):
     broker = Mosquitto(tmp_path, "persistence true", "persistence_location {folder}/")
     yield broker
     broker.stop()
+
+
+@pytest.fixture
+def daemons(tmp_path):
+    """Starts daemon processes; at the end each must stop with status 0 and a balanced ledger."""
+    made = []
+
+    def make(config, name="daemon", before="", start=True):
+        folder = tmp_path / name
+        folder.mkdir()
+        made.append(DaemonProcess(folder, config, before))
+        return made[-1].start() if start else made[-1]
+
+    yield make
+    try:
+        for process in made:
+            process.close()
+    finally:
+        for process in made:
+            if not process.ended:
+                process.kill()
+
+
+@pytest.fixture
+def closing():
+    """Keeps recorders and publishers and closes them: `closing(Recorder(url, "#"))`."""
+    made = []
+
+    def keep(client):
+        made.append(client)
+        return client
+
+    yield keep
+    for client in made:
+        client.close()
