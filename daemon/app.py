@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 DRAIN_S: Final = 5.0
 """How long a stop waits for messages that have arrived, and then for outputs to be taken."""
 
-RECALL_NS: Final = 3_000_000_000
-"""How long after connecting we listen for the retained states of alerts from before."""
-
 
 class App:
     """One daemon."""
@@ -70,8 +67,8 @@ class App:
         graph = Graph(gateway, load_all())
         self.engine = Engine(graph, self.inbox, self.outbox, self.ledger, clock, self.transport)
         self.warm = False
-        self._recalling_ns: int | None = 0
-        """Until when we listen for retained states; 0 before the first connection, then None."""
+        self._recalling = True
+        """Until the retained states of before have come: only then do samples make sense."""
         self._stop = threading.Event()
         self._reload = threading.Event()
 
@@ -98,7 +95,7 @@ class App:
 
     def run(self) -> None:
         """Work until told to stop; then finish what has arrived and say good-bye."""
-        self.transport.subscribe(self.engine.filters(recalling=True))
+        self.transport.recall(self.engine.states)
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
         wait_s = TICK_NS / 1e9
@@ -140,7 +137,8 @@ class App:
             compile_it()
         kept = [n for n, p in graph.pipelines.items() if old.pipelines.get(n) is p]
         self.engine.adopt(graph)
-        self.transport.subscribe(self.engine.filters(self._recalling_ns is not None))
+        if not self._recalling:
+            self.transport.subscribe(self.engine.filters())
         log.info(
             "Reloaded",
             extra={"facts": {"kept": len(kept), "new": len(graph.pipelines) - len(kept)}},
@@ -191,15 +189,10 @@ class App:
         }
 
     def _end_recall(self) -> None:
-        """Listen no more for our own states, a while after the broker could send them."""
-        if self._recalling_ns is None or not self.transport.connected:
-            return
-        now_ns = self.clock.monotonic_ns()
-        if self._recalling_ns == 0:
-            self._recalling_ns = now_ns + RECALL_NS
-        elif now_ns >= self._recalling_ns:
-            self._recalling_ns = None
-            self.transport.subscribe(self.engine.filters(recalling=False))
+        """Begin to take samples once the broker has told our own states of before."""
+        if self._recalling and self.transport.recalled:
+            self._recalling = False
+            self.transport.subscribe(self.engine.filters())
 
     def _ask_reload(self) -> None:
         self._reload.set()

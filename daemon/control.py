@@ -44,6 +44,11 @@ class Control:
         wanted = dict.fromkeys(self._states, 1) if recalling else {}
         return wanted | ({self._command: 1} if self._command else {})
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Filters of the retained states that we left before a restart."""
+        return tuple(self._states)
+
     def sort(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
         """(samples, control messages), each in order."""
         samples: list[Message] = []

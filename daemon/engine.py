@@ -89,13 +89,18 @@ class Engine:
                 del self._fates[name]
         self._adopt(graph)
 
-    def filters(self, recalling: bool) -> dict[str, int]:
+    def filters(self, recalling: bool = False) -> dict[str, int]:
         """What to subscribe to, {MQTT filter: QoS}; states of alerts only while `recalling`."""
         sources = {
             TopicFilter.parse(source.topic).subscription: source.qos
             for source in self.gateway.sources.values()
         }
         return sources | self._control.filters(recalling)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """MQTT filters of our own retained states, to be recalled before anything else."""
+        return self._control.states
 
     def flush(self) -> None:
         """Hand on samples that still wait for others, because no more will come."""

@@ -3,19 +3,21 @@
 import logging
 import re
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.ledger import Reason
-from daemon.messages import Outgoing
+from daemon.messages import Message, Outgoing
 from daemon.outbox import Parcel
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
+from daemon.transport.ingest import FILTERS_PER_SUBSCRIBE
 from daemon.transport.link import Link, Loss
 from daemon.transport.port import Wiring
 
@@ -26,6 +28,8 @@ IN_FLIGHT_MAX_311: Final = 20
 """3.1.1 cannot say how much a broker takes: Mosquitto 2.0.11 confirms QoS 2 messages beyond its
 own default of 20 and then never delivers some of them."""
 GOODBYE_S: Final = 1.0
+RECALL_QUIET_NS: Final = 300_000_000
+"""No protocol says which retained message is the last: after this long without one, it was."""
 TOPIC_BYTES_MAX: Final = 65_535
 _BAD_TOPIC: Final = re.compile("[\x00-\x1f\x7f-\x9f+#\ud800-\udfff]")
 
@@ -40,7 +44,29 @@ class Egress(Link):
         self._own: set[int] = set()
         self._answers: deque[tuple[int, int]] = deque()
         self._leave_by = 0
+        self._recall: tuple[str, ...] = ()
+        self._recalling: list[str] = []
+        self._recall_heard_ns = 0
         wiring.outbox.on_put = self.wake
+
+    # --- recall: states that we left before a restart ----------------------------------------
+
+    def recall(self, filters: Sequence[str]) -> None:
+        """Put the retained messages of these filters into the inbox once we are connected."""
+        self._recall = tuple(filters)
+
+    @property
+    def recalled(self) -> bool:
+        """True when they have all come, as far as can be known."""
+        if not self._recall:
+            return True
+        heard_ns = self._recall_heard_ns
+        return bool(heard_ns) and self.wiring.clock.monotonic_ns() - heard_ns > RECALL_QUIET_NS
+
+    def end_recall(self) -> None:
+        """Take no more: from now on the other connection's thread is the one that fills the inbox."""
+        self._recall = ()
+        self.wake()
 
     # --- hooks -------------------------------------------------------------------------------
 
@@ -51,6 +77,8 @@ class Egress(Link):
             self.wiring.broker, f"{self.wiring.client_id}-out", protocol, clean=True
         )
         client.on_publish = self.guarded(self._on_publish)
+        client.on_subscribe = self.guarded(self._on_subscribe)
+        client.on_message = self.guarded(self._on_message)
         will = self.wiring.will
         client.will_set(will.topic, will.payload, will.qos, will.retain)
         return client
@@ -62,6 +90,11 @@ class Egress(Link):
     def on_up(self, client: Client, *, session_present: bool) -> None:  # noqa: ARG002
         """Publish the birth message before anything else."""
         self._publish_own(client, self.wiring.birth)
+        self._recall_heard_ns = 0
+        self._recalling = list(self._recall)
+        for first in range(0, len(self._recalling), FILTERS_PER_SUBSCRIBE):
+            part = self._recalling[first : first + FILTERS_PER_SUBSCRIBE]
+            client.subscribe([(text, 0) for text in part])
 
     def on_down(self, loss: Loss) -> None:
         """Bring back what the broker has not taken."""
@@ -74,6 +107,9 @@ class Egress(Link):
     def work(self, client: Client) -> None:
         """Settle what the broker has answered, publish what comes next."""
         self._settle()
+        if self._recalling and not self._recall:
+            client.unsubscribe(self._recalling)
+            self._recalling = []
         room = self._in_flight_max() - len(self._own)
         if room <= 0:
             return
@@ -149,6 +185,26 @@ class Egress(Link):
         self, _client: Client, _: Any, mid: int, code: ReasonCode, _props: Properties
     ) -> None:
         self._answers.append((mid, code.value))
+
+    def _on_subscribe(
+        self, _client: Client, _: Any, _mid: int, codes: Iterable[ReasonCode], _props: Any
+    ) -> None:
+        self._recall_heard_ns = self.wiring.clock.monotonic_ns()
+        refused = [code.getName() for code in codes if code.value >= 0x80]
+        if refused:
+            log.warning(
+                "The broker does not let us read our own states, active alerts start afresh",
+                extra={"facts": {"reason": refused[0], "filters": len(refused)}},
+            )
+
+    def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
+        if not self._recall or not message.retain:
+            return  # the echo of what we publish ourselves
+        self._recall_heard_ns = self.wiring.clock.monotonic_ns()
+        now_ns = self.wiring.clock.now_ns()
+        self.wiring.inbox.put(
+            Message(message.topic, bytes(message.payload), 0, 0, now_ns, True, self.epoch)
+        )
 
     def _settle(self) -> None:
         outbox = self.wiring.outbox

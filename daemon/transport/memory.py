@@ -17,6 +17,7 @@ class MemoryTransport:
         self.acknowledged: list[Message] = []
         self._wiring = wiring
         self._filters: dict[str, tuple[TopicFilter, int]] = {}
+        self._recall: list[TopicFilter] = []
         self._retained: dict[str, tuple[bytes, int]] = {}
         self._unacknowledged: dict[int, Message] = {}
         self._held: list[tuple[str, bytes, int]] = []
@@ -31,10 +32,24 @@ class MemoryTransport:
         """True between `start` (or `restore`) and `stop` (or `cut`)."""
         return self._connected
 
+    @property
+    def recalled(self) -> bool:
+        """Always: retained messages are delivered at once."""
+        return self._connected
+
+    def recall(self, filters: Sequence[str]) -> None:
+        """Have `start` deliver these retained messages."""
+        self._recall = [TopicFilter.parse(text) for text in filters]
+
     def start(self) -> None:
-        """Open the bus and publish the birth message."""
+        """Open the bus, publish the birth message, deliver what `recall` asked for."""
         self._started = True
         self.restore()
+        for topic, (payload, _) in list(self._retained.items()):
+            if any(f.match(topic) is not None for f in self._recall):
+                now_ns = self._wiring.clock.now_ns()
+                message = Message(topic, payload, 0, 0, now_ns, retain=True, epoch=self._epoch)
+                self._wiring.inbox.put(message)
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Replace the subscriptions; new ones get the retained messages that match."""

@@ -28,6 +28,7 @@ class MqttTransport:
         self._ingest = Ingest(wiring, self._dialect)
         self._egress = Egress(wiring, self._dialect)
         self._never = threading.Event()
+        self._recalling = self._started = False
 
     @property
     def connected(self) -> bool:
@@ -37,16 +38,32 @@ class MqttTransport:
     @property
     def alive(self) -> bool:
         """True while both threads run; `connected` says whether they have a connection."""
-        return self._ingest.alive and self._egress.alive
+        return (self._ingest.alive or self._recalling) and self._egress.alive
+
+    @property
+    def recalled(self) -> bool:
+        """True when the broker has been silent for a moment after it answered."""
+        return self._egress.recalled
+
+    def recall(self, filters: Sequence[str]) -> None:
+        """Fetch retained messages on the clean connection; the other waits for `subscribe`."""
+        self._recalling = True
+        self._egress.recall(filters)
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._ingest.start()
+        self._started = True
         self._egress.start()
+        if not self._recalling:
+            self._ingest.start()
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Replace the whole set of subscriptions {filter: QoS}; at most QoS 1 is asked for."""
         self._ingest.subscribe(filters)
+        if self._recalling and self._started:
+            self._egress.end_recall()
+            self._ingest.start()
+            self._recalling = False
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Queue acknowledgements in order, for messages of the present connection."""

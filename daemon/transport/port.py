@@ -49,6 +49,19 @@ class Transport(Protocol):
         """True when all is up: connected both ways, every subscription answered."""
         ...
 
+    @property
+    def recalled(self) -> bool:
+        """True when what `recall` asked for has come, as far as can be known."""
+        ...
+
+    def recall(self, filters: Sequence[str]) -> None:
+        """Before `start`: fetch these retained messages first.
+
+        Nothing else arrives before the first `subscribe`: a broker that has kept messages for our
+        session would else send them before the states that they are to be judged by.
+        """
+        ...
+
     def start(self) -> None:
         """Begin to connect; returns at once."""
         ...
