@@ -1,7 +1,6 @@
 """The true daemon as a process of its own, and an ordinary subscriber that notes what it hears."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -185,7 +184,7 @@ def broken(metrics):
 
 def threads(pid):
     """Number of threads of a process."""
-    return len(os.listdir(f"/proc/{pid}/task"))
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
 class Heard(NamedTuple):
