@@ -1,7 +1,6 @@
 """Link: one connection to the broker and the thread that keeps it up for ever."""
 
 import logging
-import os
 import select
 import socket
 import threading
@@ -21,6 +20,7 @@ from daemon.transport.address import Address
 from daemon.transport.backoff import Backoff
 from daemon.transport.dialect import UNSUPPORTED, Dialect
 from daemon.transport.port import Wiring
+from daemon.transport.tcp import Tcp
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Link(ABC):
         self._answered = False
         self._at_once = False
         self._raw_partly = False
+        self._tcp: Tcp | None = None
         self._up_at = 0
         self._stop = threading.Event()
         self._backoff = Backoff()
@@ -193,11 +194,14 @@ class Link(ABC):
         client.connect(address.host, address.port, keepalive_s, **options)
         sock = client.socket()
         if sock is not None and address.carrier != "unix":
-            _no_delay(sock.fileno())
+            self._tcp = Tcp(sock.fileno())
         return client
 
     def _close(self, client: Client | None) -> None:
         was_up, self.up = self.up, False
+        if self._tcp is not None:
+            self._tcp.close()
+            self._tcp = None
         sock = client.socket() if client is not None else None
         if sock is not None:
             sock.close()
@@ -236,6 +240,8 @@ class Link(ABC):
                 return
             if reading and hit & (select.POLLIN | _GONE):
                 self.read(client)
+                if self._tcp is not None:
+                    self._tcp.answer()
             if client.socket() is None or self._write(client, sock, hit):
                 return
             now = clock.monotonic_ns()
@@ -351,9 +357,3 @@ class Link(ABC):
             exc_info=error,
             extra={"facts": {"connection": self.name}},
         )
-
-
-def _no_delay(descriptor: int) -> None:
-    """Send small packets at once. Works through TLS and websocket wrappers alike."""
-    with socket.socket(fileno=os.dup(descriptor)) as twin:
-        twin.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,29 @@
+"""Tcp: options of the socket under a connection, whatever wraps it (TLS, websocket)."""
+
+import os
+import socket
+from typing import Final
+
+_QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+
+
+class Tcp:
+    """A second handle on the socket of a connection; close it before the connection."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Small packets leave at once from now on."""
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def answer(self) -> None:
+        """Confirm at once what has come; Linux takes this back by itself, so after each read.
+
+        A broker with Nagle's algorithm on (Mosquitto's default) keeps small packets back until
+        that, and Linux would let it wait for up to 40 ms.
+        """
+        if _QUICK_ACK is not None:
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+
+    def close(self) -> None:
+        """Let go of the handle; the connection stays."""
+        self._socket.close()
