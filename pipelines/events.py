@@ -46,3 +46,10 @@ def rfc3339(time_ns: int) -> str:
     seconds, ns = divmod(time_ns, 1_000_000_000)
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{ns:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+def rfc3339_ns(text: str) -> int:
+    """The way back, exact to the nanosecond. Raises ValueError for other texts."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or 0)

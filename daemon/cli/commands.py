@@ -5,11 +5,12 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Mount the commands. Only light modules are imported here, so that --help stays fast."""
-    from daemon.cli import demo, echo, operators, run, schema, validate
+    from daemon.cli import demo, echo, operators, run, schema, test, validate
     from device_sim import cli as sim
 
     app.command("run")(run.run)
     app.command("validate")(validate.validate)
+    app.command("test")(test.run_tests)
     app.command("demo")(demo.demo)
     app.command("echo")(echo.echo)
     app.command("schema")(schema.schema)

@@ -1,6 +1,6 @@
 """What a payload format declares, and what it hands on."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -21,6 +21,9 @@ Reading = tuple[Any, Any, Iterable[tuple[str, Any]]]
 """(time or None, counter or None, (channel, value) pairs), all as they stand in the payload."""
 Decode = Callable[[bytes], Sequence[Reading | Reason]]
 """One payload → its readings; a reading that cannot be used is the reason why. Raises Rejected."""
+Write = Callable[[Any, int, Mapping[str, float]], bytes]
+"""(time as the source writes it, counter, {channel: value}) → a payload that decodes to just that;
+NaN is a value that is not known. Raises ValueError for what the format cannot say."""
 
 
 class RejectedError(ValueError):
@@ -60,3 +63,5 @@ class Decoder:
     make: Callable[[Any, Wanted], Decode]
     """(validated options, what the source wants) → the function that decodes."""
     example: str
+    writer: Callable[[Any, Wanted], Write] | None = None
+    """The way back, by which tests of users make payloads; None when there is none."""

@@ -1,6 +1,7 @@
 """json: an object, an array of objects, or an object that holds them, in any nesting."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -15,6 +16,7 @@ from daemon.decode.contract import (
     Reading,
     RejectedError,
     Wanted,
+    Write,
 )
 from daemon.ledger import Reason
 
@@ -176,6 +178,53 @@ def _named(name: str, value: str, channels: dict[str, str] | None) -> _Pick:
     return named
 
 
+def writer(options: JsonOptions, wanted: Wanted) -> Write:
+    """Payloads of the shape that these options read."""
+    names = wanted.channels
+    listed = names is not None or options.name is not None
+
+    def write(time: Any, seq: int, values: Mapping[str, float]) -> bytes:
+        fields: dict[str, float | None] = {}
+        for channel, value in values.items():
+            if math.isnan(value) and not listed:
+                raise ValueError("only a source that lists its channels can have values not known")
+            if names is not None and channel not in names:
+                raise ValueError(f"this source has no channel {channel!r}")
+            path = channel if names is None else names[channel]
+            fields[path] = None if math.isnan(value) else value
+        readings = [fields]
+        if options.name is not None and options.value is not None:
+            readings = [{options.name: n, options.value: v} for n, v in fields.items()]  # type: ignore[dict-item]  # a name
+        made = [_reading(r, options.values, {wanted.time: time, wanted.seq: seq}) for r in readings]
+        if options.each is not None:
+            return orjson.dumps(_put({}, options.each, made))
+        return orjson.dumps(made if options.name is not None else made[0])
+
+    return write
+
+
+def _reading(
+    fields: Mapping[str, Any], where: str | None, more: Mapping[str | None, Any]
+) -> dict[str, Any]:
+    reading: dict[str, Any] = {}
+    for path, value in fields.items():
+        _put(reading, path if where is None else f"{where}.{path}", value)
+    for known, value in more.items():
+        if known is not None:
+            _put(reading, known, value)
+    return reading
+
+
+def _put(into: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """`into`, in which `get` now finds the value at the path."""
+    *above, last = path.split(".")
+    inner = into
+    for part in above:
+        inner = inner.setdefault(part, {})
+    inner[last] = value
+    return into
+
+
 def _reason(payload: bytes, error: orjson.JSONDecodeError) -> Reason:
     if "depth limit" in error.msg or "ecursion limit" in error.msg:  # of newer and older orjson
         return Reason.TOO_DEEP
@@ -191,5 +240,6 @@ DECODER = Decoder(
     summary="JSON: an object, an array of objects, or an object that holds them.",
     options=JsonOptions,
     make=make,
+    writer=writer,
     example="decode: {json: {each: readings, values: data.sensors}}",
 )

@@ -1,0 +1,74 @@
+"""Offline: a whole daemon in one process, on a clock that stands still until it is told to move.
+
+The same engine, decoders and encoders as the daemon's, on the memory transport and without a
+thread: what trials and tests run on.
+"""
+
+from typing import Final
+
+from config.model import Broker, Gateway
+from daemon.clock import ManualClock
+from daemon.engine import Engine
+from daemon.inbox import Inbox
+from daemon.ledger import Ledger
+from daemon.messages import Outgoing
+from daemon.outbox import Outbox
+from daemon.transport.memory import MemoryTransport
+from daemon.transport.port import Wiring
+from pipelines.graph import Graph
+from pipelines.operator import load_all
+
+BROKER: Final = Broker(url="memory://")
+
+
+class Offline:
+    """Publish payloads, let time go on, look at what came out."""
+
+    def __init__(self, gateway: Gateway, start_ns: int) -> None:
+        """`start_ns`: what the clock shows at first, nanoseconds since 1970 UTC."""
+        self.gateway = gateway.model_copy(update={"broker": BROKER})
+        limits = gateway.limits
+        self.clock, self.ledger = ManualClock(start_ns), Ledger()
+        self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
+        self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
+        birth = Outgoing("status", b"online", 1, True, "status")
+        self.transport = MemoryTransport(
+            Wiring(
+                broker=BROKER,
+                client_id=gateway.gateway,
+                inbox=self.inbox,
+                outbox=self.outbox,
+                ledger=self.ledger,
+                clock=self.clock,
+                birth=birth,
+                will=birth,
+            )
+        )
+        graph = Graph(self.gateway, load_all())
+        self.engine = Engine(
+            graph, self.inbox, self.outbox, self.ledger, self.clock, self.transport
+        )
+
+    def start(self, *, recalling: bool = False) -> None:
+        """Connect and subscribe; `recalling` fetches the retained states of alerts first."""
+        if recalling:
+            self.transport.recall(self.engine.states)
+        self.transport.start()
+        self.transport.subscribe(self.engine.filters())
+
+    def turn(self) -> int:
+        """Take what was published, and the time that has passed; messages taken."""
+        return self.engine.turn(0)
+
+    def published(self, kind: str) -> list[Outgoing]:
+        """What came out of this kind, in order."""
+        return [out for out in self.transport.published if out.kind == kind]
+
+    def close(self) -> Ledger:
+        """Stop as the daemon does: nothing waits any more, and the ledger balances."""
+        while len(self.inbox):
+            self.turn()
+        self.engine.flush()
+        self.transport.stop(0)
+        assert self.ledger.balance() == []
+        return self.ledger

@@ -1,0 +1,278 @@
+"""Trial: plays one test of a user through the whole data plane, in virtual time.
+
+Samples become payloads in the format of their source, arrive at the time they are about, and
+take the way of every message: transport, decoder, engine, encoder.  What is judged is what a
+subscriber would have received.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from config.errors import ConfigError, Problem
+from config.model import Gateway, Pipeline, Source
+from config.topics import TopicFilter, TopicTemplate
+from config.trials import Feed, Suite, Trial, check
+from daemon.decode import DECODERS
+from daemon.decode.contract import Wanted, Write
+from daemon.decode.times import SCALE
+from daemon.ledger import Count
+from daemon.offline import Offline
+from pipelines import warmup
+from pipelines.events import rfc3339, rfc3339_ns
+from pipelines.graph import TICK_NS
+from pipelines.reorder import IDLE_FIRST_NS, IDLE_GAPS
+
+START_NS: Final = 1_767_225_600_000_000_000
+"""2026-01-01T00:00:00Z, so that windows of whole minutes, hours and days begin with the trial."""
+STEP_MAX_NS: Final = 10_000_000_000
+_KINDS: Final = ("alert", "window", "sample")
+_NOT_USED: Final = (
+    Count.MESSAGES_REJECTED,
+    Count.READINGS_REJECTED,
+    Count.SAMPLES_LATE,
+    Count.SAMPLES_DUPLICATE,
+    Count.SAMPLES_FUTURE,
+    Count.SAMPLES_DROPPED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of the pipeline, as a subscriber received it."""
+
+    at_ns: int
+    """Since the first sample."""
+    type: str
+    """alert.active, alert.cleared, alert.updated, window or sample."""
+    labels: Mapping[str, str]
+    data: Mapping[str, Any]
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of a trial."""
+
+    told: tuple[Told, ...]
+    unused: tuple[str, ...]
+    """What of the input did not reach the pipelines, with the reason and how often."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """A trial with everything it needs to be played."""
+
+    trial: Trial
+    gateway: Gateway
+    """With the pipelines that can have a part in it."""
+    feeds: Sequence[Feed]
+    write: Mapping[str, Write]
+    """By source: (time, counter, {channel: value}) → payload."""
+    seq: int = field(default=0)
+
+    def kernels(self) -> Iterator[warmup.Step]:
+        """What will be compiled, see `warmup.steps`."""
+        return warmup.steps(Offline(self.gateway, START_NS).engine.graph)
+
+    def play(self) -> Played:
+        """From the first sample to the end, and on until all that happened by then was told."""
+        offline = Offline(self.gateway, START_NS)
+        offline.start()
+        end_ns = self.trial.end_ns
+        last_ns = end_ns + self._told_after_ns()
+        step_ns = step(self.trial.every)
+        samples = max((len(f.samples) for f in self.feeds), default=0)
+        now_ns, k = 0, 0
+        while True:
+            while k < samples and k * self.trial.every <= now_ns:
+                self._publish(offline, k)
+                k += 1
+            offline.turn()
+            if now_ns >= last_ns:
+                break
+            following = k * self.trial.every if k < samples else last_ns
+            to_ns = min(following, now_ns + step_ns)
+            offline.clock.advance(to_ns - now_ns)
+            now_ns = to_ns
+        ledger = offline.close()
+        unused = [
+            f"{n:.0f} {name.replace('_', ' ')}{': ' + labels['reason'] if 'reason' in labels else ''}"
+            for name, labels, n in ledger.rows()
+            if name in _NOT_USED and n
+        ]
+        told = [t for t in self._heard(offline) if t.at_ns <= end_ns]
+        return Played(tuple(told), tuple(unused))
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _publish(self, offline: Offline, k: int) -> None:
+        """The k-th sample of every series: one message for each topic."""
+        messages: dict[tuple[str, str], dict[str, float]] = {}
+        for feed in self.feeds:
+            value = feed.samples[k] if k < len(feed.samples) else None
+            if value is not None:
+                messages.setdefault((feed.source, feed.topic), {})[feed.channel] = value
+        for (name, topic), values in messages.items():
+            self.seq += 1
+            source = self.gateway.sources[name]
+            payload = self.write[name](_time(source, offline.clock.now_ns()), self.seq, values)
+            offline.transport.publish(topic, payload, source.qos)
+
+    def _told_after_ns(self) -> int:
+        """How long after it happened something may be told: lateness, and noticing silence."""
+        waits = []
+        for source in self.gateway.sources.values():
+            idle = source.idle_after
+            if idle is None:
+                idle = max(IDLE_FIRST_NS, IDLE_GAPS * self.trial.every)
+            waits.append(source.lateness + max(idle, source.lateness) + TICK_NS)
+        return max(waits, default=0)
+
+    def _heard(self, offline: Offline) -> Iterator[Told]:
+        origin = f"/sensorweir/{self.gateway.gateway}/{self.trial.pipeline}"
+        for out in offline.transport.published:
+            if out.kind not in _KINDS:
+                continue
+            event = orjson.loads(out.payload)
+            if event["source"] == origin:
+                data = event["data"]
+                kind = event["type"].removeprefix("sensorweir.")
+                at_ns = rfc3339_ns(event["time"]) - START_NS
+                yield Told(at_ns, kind, data["labels"], data, out.topic)
+
+
+def step(every_ns: int) -> int:
+    """How far time goes on at once: 100 ms as in the daemon, more where samples are far apart.
+
+    A tenth of their distance, at most 10 s: delays and windows end at their exact time anyway.
+    """
+    return max(TICK_NS, min(every_ns // 10, STEP_MAX_NS) // TICK_NS * TICK_NS)
+
+
+def prepare(suite: Suite, gateway: Gateway) -> list[Stage]:
+    """The trials of a file, ready to be played. Raises ConfigError with all that does not fit."""
+    feeds, problems = check(suite, gateway)
+    writers: dict[str, Write] = {}
+    for feed in {f.source: f for of_trial in feeds for f in of_trial}.values():
+        made = _writer(gateway, feed.source)
+        if made is None:
+            what = f"tests cannot write payloads of source {feed.source!r}"
+            hint = f"its format, {_decoder(gateway.sources[feed.source])[0]}, can only be read"
+            problems.append(suite.document.problem(feed.node.best, what, hint))
+        else:
+            writers[feed.source] = made
+    problems += [p for of_trial in feeds for p in _unwritable(suite, gateway, of_trial, writers)]
+    if problems:
+        raise ConfigError(problems)
+    return [
+        Stage(trial, involved(gateway, trial.pipeline), of_trial, writers)
+        for trial, of_trial in zip(suite.trials, feeds, strict=True)
+    ]
+
+
+def involved(gateway: Gateway, pipeline: str) -> Gateway:
+    """The gateway with those pipelines alone that can have a part in the events of one of them.
+
+    Those it takes from, and those whose publications come back in through a source.
+    """
+    filters = [TopicFilter.parse(source.topic) for source in gateway.sources.values()]
+    kept: set[str] = set()
+    todo = [pipeline]
+    todo += [
+        name
+        for name, spec in gateway.pipelines.items()
+        if any(out.overlaps(f) for out in _outputs(gateway, name, spec) for f in filters)
+    ]
+    while todo:
+        name = todo.pop()
+        if name in kept:
+            continue
+        kept.add(name)
+        above = gateway.pipelines[name].from_
+        if not isinstance(above, str):
+            todo.append(above.pipeline)
+    pipelines = {name: spec for name, spec in gateway.pipelines.items() if name in kept}
+    return gateway.model_copy(update={"pipelines": pipelines})
+
+
+# --- inside --------------------------------------------------------------------------------
+
+
+def _outputs(gateway: Gateway, name: str, spec: Pipeline) -> Iterator[TopicFilter]:
+    """Filters for every topic that a pipeline may publish to."""
+    known = {"gateway": gateway.gateway, "pipeline": name}
+    topics = [] if spec.publish is None else [spec.publish.topic]
+    if spec.alert is not None:
+        topics += [t for t in (spec.alert.topic, spec.alert.state_topic) if t is not None]
+        if spec.alert.topic is None:
+            yield TopicFilter.parse(f"alerts/{name}/#")
+            yield TopicFilter.parse(f"state/alerts/{name}/#")
+        else:
+            topics.append(f"state/{spec.alert.topic}")
+    for topic in topics:
+        yield TopicTemplate.parse(topic).as_filter(known)
+
+
+def _decoder(source: Source) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(source.decode, str):
+        return source.decode, {}
+    [(name, options)] = source.decode.items()
+    return name, options or {}
+
+
+def _writer(gateway: Gateway, name: str) -> Write | None:
+    source = gateway.sources[name]
+    chosen, options = _decoder(source)
+    decoder = DECODERS[chosen]
+    if decoder.writer is None:
+        return None
+    wanted = Wanted.of(source, gateway.limits.readings_per_message_max)
+    made: Write = decoder.writer(decoder.options.model_validate(options), wanted)
+    return made
+
+
+def _unwritable(
+    suite: Suite, gateway: Gateway, feeds: Sequence[Feed], writers: Mapping[str, Write]
+) -> Iterator[Problem]:
+    """Series with values that the format of their source cannot say."""
+    for feed in feeds:
+        if feed.source not in writers:
+            continue
+        known = [x for x in feed.samples if x is not None]
+        unlike = [known[0], *[x for x in known if math.isnan(x)][:1]]
+        for value in unlike:
+            try:
+                time = _time(gateway.sources[feed.source], START_NS)
+                writers[feed.source](time, 1, {feed.channel: value})
+            except ValueError as error:
+                yield suite.document.problem(feed.node.place, str(error))
+                break
+
+
+def _time(source: Source, now_ns: int) -> Any:
+    """The time as the payload says it."""
+    if source.time is None:
+        return None
+    if source.time.unit == "iso":
+        return rfc3339(now_ns)
+    whole, rest = divmod(now_ns, SCALE[source.time.unit])
+    return whole if rest == 0 else now_ns / SCALE[source.time.unit]
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def warm_up(stages: Sequence[Stage], progress: Progress) -> None:
+    """Compile what the trials will call, each kernel once; `progress(name, done, of)` before."""
+    todo: dict[str, Callable[[], object]] = {}
+    for stage in stages:
+        for name, compile_it in stage.kernels():
+            todo.setdefault(name, compile_it)
+    for done, (name, compile_it) in enumerate(todo.items()):
+        progress(name, done, len(todo))
+        compile_it()
+    progress("", len(todo), len(todo))
