@@ -5,6 +5,7 @@ HTTP server's.  Only the inbox, the outbox and the ledger are touched by more th
 """
 
 import contextlib
+import gc
 import logging
 import signal
 import threading
@@ -91,6 +92,10 @@ class App:
                 wait()
             compile_it()
         progress("", len(todo), len(todo))
+        # What is there now stays: looking for garbage among numba's 130,000 objects would hold
+        # everything up for 70 ms, every few seconds.
+        gc.collect()
+        gc.freeze()
         self.warm = True
 
     def run(self) -> None:
