@@ -138,7 +138,13 @@ class TrialFile(Options):
         description="Configuration to test, beside this file; default: the nearest gateway.yaml "
         "here or above, else X.yaml of X.test.yaml.",
     )
-    tests: tuple[Annotated[Trial, BeforeValidator(_named)], ...] = Field(min_length=1)
+    tests: tuple[Annotated[Trial, BeforeValidator(_named)], ...]
+
+    @model_validator(mode="after")
+    def _some(self) -> "TrialFile":
+        if not self.tests:
+            raise ValueError("there is no test in this file")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

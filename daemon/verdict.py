@@ -56,9 +56,9 @@ def judge(trial: Trial, played: Played) -> list[Failure]:
 def shown(event: Told) -> str:
     """An event in one line."""
     labels = " ".join(f"{k}={v}" for k, v in event.labels.items())
-    number = _number(event.data.get("value", _ABSENT))
-    value = f", value {number}" if number else ""
-    return f"{event.type} {labels} at {offset(event.at_ns)}{value}"
+    names = ["value"] if "value" in event.data else [*event.data]
+    numbers = [f"{n} {_number(event.data[n])}" for n in names if _is_number(event.data[n])]
+    return ", ".join((f"{event.type} {labels} at {offset(event.at_ns)}", *numbers))
 
 
 def happened(told: Sequence[Told]) -> list[str]:
@@ -133,6 +133,9 @@ def _claims(trial: Trial, told: Sequence[Told]) -> list[set[int]]:
         return False
 
     for line, expected in enumerate(trial.expect):
+        free = [event for event in fitting[line] if event not in owner]
+        claims[line].update(free[: expected.count])
+        owner.update(dict.fromkeys(claims[line], line))
         while len(claims[line]) < expected.count and claim(line, set()):
             pass
     return claims
@@ -149,9 +152,7 @@ def _judged(trial: Trial) -> set[str]:
 
 def _unlike(trial: Trial, expected: Expectation, event: Told) -> list[str]:
     """In what an event differs from an expectation, what people look at first in front."""
-    found = []
-    if event.type != expected.type:
-        found.append(f"is {event.type}")
+    found = [] if event.type == expected.type else [f"is {event.type}"]
     found += [
         f"{name} is {event.labels[name]}" if name in event.labels else f"has no label {name}"
         for name, value in expected.all_labels.items()
@@ -178,8 +179,8 @@ def _differs(name: str, wanted: Number, data: Mapping[str, Any]) -> Iterator[str
     number = _at(data, name)
     if number is None:
         yield f"{name} is not known"
-    elif isinstance(number, bool) or not isinstance(number, int | float):
-        numbers = [k for k, v in data.items() if isinstance(v, int | float)]
+    elif not _is_number(number):
+        numbers = [k for k, v in data.items() if _is_number(v)]
         yield f"has no number {name}, it has {', '.join(numbers) or 'none'}"
     elif not _fits(number, wanted):
         yield f"{name} is {number:.9g}"
@@ -213,14 +214,13 @@ def _missing(
     text = f"expected {_wanted(trial, expected)}"
     if expected.count > 1:
         text += f"\nfound    {len(claimed)} of {expected.count}"
-    free = [i for i in range(len(told)) if i not in claimed]
+    free = [i for i, e in enumerate(told) if e.type == expected.type and i not in claimed]
     if not free:
-        return text + ("\nnothing else happened" if claimed else "\nnothing happened"), set()
+        return f"{text}\nno {'other ' if claimed else ''}{expected.type} happened", set()
 
-    def distance(i: int) -> tuple[bool, int, int]:
+    def distance(i: int) -> tuple[int, int]:
         unlike = _unlike(trial, expected, told[i])
-        other = told[i].type != expected.type
-        return other, len(unlike) + (i in owner), abs(told[i].at_ns - expected.at)
+        return len(unlike) + (i in owner), abs(told[i].at_ns - expected.at)
 
     near = min(free, key=distance)
     why = _unlike(trial, expected, told[near])
@@ -250,7 +250,9 @@ def _bounds(wanted: Number) -> str:
     return " and ".join(f"{side} {bound:.9g}" for side, bound in sides if bound is not None)
 
 
-def _number(value: Any) -> str:
-    if value is None:
-        return "not known"
-    return f"{value:.6g}" if isinstance(value, int | float) else ""
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.6g}"
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -10,7 +10,7 @@ def register(app: typer.Typer) -> None:
 
     app.command("run")(run.run)
     app.command("validate")(validate.validate)
-    app.command("test")(test.run_tests)
+    app.command("test", help=test.HELP)(test.run_tests)
     app.command("demo")(demo.demo)
     app.command("echo")(echo.echo)
     app.command("schema")(schema.schema)

@@ -23,9 +23,45 @@ from daemon.cli.common import (
 if TYPE_CHECKING:
     from config.trials import Suite
     from daemon.cli.junit import Result
-    from daemon.trial import Stage
+    from daemon.trial import Progress, Stage
 
+PATIENCE_S: Final = 1.0
 PATTERNS: Final = ("*.test.yaml", "*.test.yml")
+
+HELP: Final = """Test pipelines with samples written by hand, in virtual time: a day takes seconds.
+
+A test file stands beside the pipelines it tests and ends in .test.yaml:
+
+\b
+  tests:
+    - name: hot for long enough, then cool for long enough
+      pipeline: overheat
+      every: 1s                    # from one sample to the next
+      given:                       # topic.channel: samples from 0s on
+        plant/north/boiler/b1/telemetry.temperature: 80x60 95x100 80x120
+      expect:                      # all its alerts; [] is none
+        - {at: 2m, within: 40s, type: alert.active, device: b1}
+        - {at: 4m, within: 40s, type: alert.cleared, device: b1}
+
+\b
+Samples:    80x60       sixty times 80
+            20+0.5x10   20, then ten steps of 0.5 up
+            _  _x3      no sample, three times no sample
+            nan         a sample arrives, its value is not known
+            (5 5.1)x30  a pattern, thirty times
+Expected:   type: alert.active, alert.cleared, alert.updated, window
+            or sample; further keys: every label, severity, topic,
+            value: 95 or {above: 90, below: 99}, data: {mean: 80},
+            count: 2
+Test:       until: 1h         time goes on without samples
+            allow_more: true  other events may happen, too
+            only: \\[window]    none of this type may happen unexpectedly
+Whole file: config: ../gateway.yaml   default: the nearest gateway.yaml
+
+Exit status 0: all passed · 1: some failed · 2: no test found · 78: a file is wrong.
+
+Example:  sensorweir test pipelines.d -k overheat
+"""
 
 
 def run_tests(
@@ -47,40 +83,7 @@ def run_tests(
     ] = None,
     output: FormatOption = Format.text,
 ) -> None:
-    """Test pipelines with samples written by hand, in virtual time: a day takes seconds.
-
-    A test file stands beside the pipelines it tests and ends in .test.yaml:
-
-    \b
-      tests:
-        - name: hot for long enough, then cool for long enough
-          pipeline: overheat
-          every: 1s                    # from one sample to the next
-          given:                       # topic.channel: samples from 0s on
-            plant/north/boiler/b1/telemetry.temperature: 80x60 95x100 80x120
-          expect:                      # all its alerts; [] is none
-            - {at: 2m, within: 40s, type: alert.active, device: b1}
-            - {at: 4m, within: 40s, type: alert.cleared, device: b1}
-
-    \b
-    Samples:    80x60       sixty times 80
-                20+0.5x10   20, then ten steps of 0.5 up
-                _  _x3      no sample, three times no sample
-                nan         a sample arrives, its value is not known
-                (5 5.1)x30  a pattern, thirty times
-    Expected:   type: alert.active, alert.cleared, alert.updated, window
-                or sample; further keys: every label, severity, topic,
-                value: 95 or {above: 90, below: 99}, data: {mean: 80},
-                count: 2
-    Test:       until: 1h         time goes on without samples
-                allow_more: true  other events may happen, too
-                only: [window]    none of this type may happen unexpectedly
-    Whole file: config: ../gateway.yaml   default: the nearest gateway.yaml
-
-    Exit status 0: all passed · 1: some failed · 2: no test found · 78: a file is wrong.
-
-    Example:  sensorweir test pipelines.d -k overheat
-    """  # noqa: D301 - the character that tells click to leave line breaks alone
+    """Play test files and say what did not come out as expected; its help is `HELP`."""
     files = _files(paths or [Path()])
     suites, stages = _prepared(files)
     chosen = [
@@ -167,27 +170,44 @@ def _run(
     from daemon.verdict import judge
     from pipelines.jit import use_cache
 
-    logging.disable()  # what the engine would log of a payload is said as a failure
     cache = default_cache()
     if cache is not None:
         use_cache(cache)
-    warm_up([stage for *_, stage in chosen], progress())
     results: list[Result] = []
-    for suite, index, stage in chosen:
-        began = time.perf_counter()
-        played = stage.play()
-        took = time.perf_counter() - began
-        failures = judge(stage.trial, played)
-        result = Result(suite, index, stage.trial, played.told, tuple(failures), took)
-        results.append(result)
-        if output is Format.text:
-            _print(result, verbose)
+    logging.disable()  # what the engine would log of a payload is said as a failure
+    try:
+        warm_up([stage for *_, stage in chosen], _patient(progress()))
+        for suite, index, stage in chosen:
+            began = time.perf_counter()
+            played = stage.play()
+            took = time.perf_counter() - began
+            failures = judge(stage.trial, played)
+            result = Result(suite, index, stage.trial, played.told, tuple(failures), took)
+            results.append(result)
+            if output is Format.text:
+                _print(result, verbose)
+    finally:
+        logging.disable(logging.NOTSET)
     if output is Format.text:
         failed = sum(bool(r.failures) for r in results)
         took = sum(r.took_s for r in results)
         words = f"{len(results) - failed} passed" + (f", {failed} failed" if failed else "")
         typer.echo(f"{words} in {took:.1f} s")
     return results
+
+
+def _patient(show: "Progress") -> "Progress":
+    """Says nothing of kernels that come out of the cache in no time."""
+    began = time.monotonic()
+    shown = False
+
+    def later(name: str, done: int, of: int) -> None:
+        nonlocal shown
+        shown = shown or (time.monotonic() - began > PATIENCE_S and done < of)
+        if shown:
+            show(name, done, of)
+
+    return later
 
 
 def _print(result: "Result", verbose: bool) -> None:
