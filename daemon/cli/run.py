@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daemon.cli import ahead
 from daemon.cli.common import (
     EX_CONFIG,
     EX_FAILED,
@@ -69,12 +70,17 @@ def run(
             say(f"sensorweir: cannot listen on {gateway.http.listen}: {error.strerror}")
             say("  hint: another daemon runs here? choose http.listen, or port 0 for a free one")
             raise typer.Exit(EX_FAILED) from None
-        app.warm_up(progress())
+        app.warm_up(progress(), lambda names: _elsewhere(path, names))
         if NO_CACHE:
             say(f"kernels are compiled at each start: {chosen} cannot be written")
         app.run()
     if not app.balanced:
         raise typer.Exit(EX_FAILED)
+
+
+def _elsewhere(path: Path, names: list[str]) -> "Callable[[], object]":
+    helper = ahead.start(path, names)
+    return (lambda: None) if helper is None else helper.wait
 
 
 def default_cache() -> Path | None:
