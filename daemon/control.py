@@ -7,7 +7,6 @@ goes on with them: the next samples then clear them, so that none stays active f
 import logging
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -16,7 +15,7 @@ from config.model import Gateway
 from config.topics import TopicFilter, TopicTemplate
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
-from pipelines.events import Event
+from pipelines.events import Event, rfc3339_ns
 from pipelines.graph import Graph
 from pipelines.series import make_labels
 
@@ -100,7 +99,7 @@ class Control:
         return graph.recall(
             origin.removeprefix(self._origin),
             labels,
-            _ns(data["since"]),
+            rfc3339_ns(data["since"]),
             _number(data["value"]),
             _number(data["worst"]),
         )
@@ -118,10 +117,3 @@ class Control:
 
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
-
-
-def _ns(text: str) -> int:
-    """RFC 3339 with up to nine digits → nanoseconds since 1970; exact, unlike a float."""
-    whole, _, fraction = text.removesuffix("Z").partition(".")
-    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or 0)

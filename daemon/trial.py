@@ -95,12 +95,12 @@ class Stage:
             if now_ns >= last_ns:
                 break
             following = k * self.trial.every if k < samples else last_ns
-            to_ns = min(following, now_ns + step_ns)
+            to_ns = min(following, now_ns + (step_ns if now_ns < end_ns else STEP_MAX_NS))
             offline.clock.advance(to_ns - now_ns)
             now_ns = to_ns
         ledger = offline.close()
         unused = [
-            f"{n:.0f} {name.replace('_', ' ')}{': ' + labels['reason'] if 'reason' in labels else ''}"
+            f"{name.replace('_', ' ')} ({labels.get('reason', labels['source'])}): {n:.0f}"
             for name, labels, n in ledger.rows()
             if name in _NOT_USED and n
         ]

@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from daemon.control import _ns
 from daemon.ledger import Count
-from pipelines.events import rfc3339
-from tests.wired import S, T0, Wired
+from pipelines.events import rfc3339, rfc3339_ns
+from tests.wired import T0, S, Wired
 
 SOURCE = {"boilers": {"topic": "plant/{site}/{device}/telemetry"}}
 HOT = {"from": "boilers", "alert": {"when": {"above": 90}, "topic": "alerts/{device}/hot"}}
@@ -118,4 +117,4 @@ def test_commands_that_are_not_understood_are_counted(payload):
 
 def test_times_read_back_to_the_nanosecond():
     for ns in (T0, T0 + 1, T0 + S // 2, T0 + 999_999_999, 0):
-        assert _ns(rfc3339(ns)) == ns
+        assert rfc3339_ns(rfc3339(ns)) == ns

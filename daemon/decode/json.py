@@ -195,7 +195,11 @@ def writer(options: JsonOptions, wanted: Wanted) -> Write:
         readings = [fields]
         if options.name is not None and options.value is not None:
             readings = [{options.name: n, options.value: v} for n, v in fields.items()]  # type: ignore[dict-item]  # a name
-        made = [_reading(r, options.values, {wanted.time: time, wanted.seq: seq}) for r in readings]
+        made = [_reading(r, options.values, split=listed) for r in readings]
+        for reading in made:
+            for known, said in ((wanted.time, time), (wanted.seq, seq)):
+                if known is not None:
+                    _put(reading, known, said)
         if options.each is not None:
             return orjson.dumps(_put({}, options.each, made))
         return orjson.dumps(made if options.name is not None else made[0])
@@ -203,16 +207,15 @@ def writer(options: JsonOptions, wanted: Wanted) -> Write:
     return write
 
 
-def _reading(
-    fields: Mapping[str, Any], where: str | None, more: Mapping[str | None, Any]
-) -> dict[str, Any]:
-    reading: dict[str, Any] = {}
+def _reading(fields: Mapping[str, Any], where: str | None, *, split: bool) -> dict[str, Any]:
+    """One object with these fields; `split`: their names are paths."""
+    holder: dict[str, Any] = {}
     for path, value in fields.items():
-        _put(reading, path if where is None else f"{where}.{path}", value)
-    for known, value in more.items():
-        if known is not None:
-            _put(reading, known, value)
-    return reading
+        if split:
+            _put(holder, path, value)
+        else:
+            holder[path] = value
+    return holder if where is None else _put({}, where, holder)
 
 
 def _put(into: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
