@@ -263,3 +263,62 @@ class Publisher:
     def close(self):
         self.client.disconnect()
         self.client.loop_stop()
+
+
+class Keeper:
+    """A subscriber with a persistent session: what it misses during an outage comes later."""
+
+    def __init__(self, port, client_id, *filters):
+        self.heard = []
+        self.client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=False,
+            protocol=MQTTProtocolVersion.MQTTv311,
+        )
+        self.client.reconnect_delay_set(0.1, 0.2)
+        ready = threading.Event()
+        self.client.on_message = lambda _c, _u, m: self.heard.append(
+            Heard(m.topic, m.payload, m.retain, time.monotonic())
+        )
+        self.client.on_connect = lambda *_: self.client.subscribe([(f, 1) for f in filters])
+        self.client.on_subscribe = lambda *_: ready.set()
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert ready.wait(10)
+
+    @property
+    def connected(self):
+        return self.client.is_connected()
+
+    def close(self):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+
+def gateway(url, name, pipelines, sources=None, **more):
+    """A configuration whose topics all start with its name, because tests share a broker."""
+    sources = sources or {"boilers": {"topic": f"{name}/plant/{{site}}/{{device}}/telemetry"}}
+    named = {}
+    for pipeline, spec in pipelines.items():
+        alert = spec.get("alert")
+        topic = f"{name}/alerts/{{device}}/{pipeline}"
+        named[pipeline] = spec if alert is None else {**spec, "alert": {"topic": topic, **alert}}
+    return {
+        "gateway": name,
+        "broker": {"url": url},
+        "http": {"listen": "127.0.0.1:0"},
+        "log": {"format": "json", "level": "info"},
+        "sources": sources,
+        "pipelines": named,
+        **more,
+    }
+
+
+def hot(**when):
+    """A pipeline that tells each temperature above 90."""
+    return {
+        "from": "boilers",
+        "where": {"channel": "temperature"},
+        "alert": {"when": {"above": 90, **when}},
+    }

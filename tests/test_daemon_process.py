@@ -9,36 +9,10 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from tests.daemons import Publisher, Recorder
+from tests.daemons import Publisher, Recorder, gateway, hot
 from tests.wires import until
 
 pytestmark = pytest.mark.broker
-
-
-def config(url, name, pipelines, sources=None, **more):
-    """A gateway whose topics all start with its name, because tests share a broker."""
-    sources = sources or {"boilers": {"topic": f"{name}/plant/{{site}}/{{device}}/telemetry"}}
-    for pipeline, spec in pipelines.items():
-        if "alert" in spec:
-            topic = f"{name}/alerts/{{device}}/{pipeline}"
-            spec["alert"] = {"topic": topic, **spec["alert"]}
-    return {
-        "gateway": name,
-        "broker": {"url": url},
-        "http": {"listen": "127.0.0.1:0"},
-        "log": {"format": "json", "level": "info"},
-        "sources": sources,
-        "pipelines": pipelines,
-        **more,
-    }
-
-
-def hot(**when):
-    return {
-        "from": "boilers",
-        "where": {"channel": "temperature"},
-        "alert": {"when": {"above": 90, **when}},
-    }
 
 
 class Subscriber5:
@@ -66,7 +40,7 @@ class Subscriber5:
 def test_the_first_alert_and_its_end(mosquitto, daemons, closing):
     heard = closing(Recorder(mosquitto.url, "first/#"))
     five = closing(Subscriber5(mosquitto.port, "first/alerts/#"))
-    daemon = daemons(config(mosquitto.url, "first", {"hot": hot()}))
+    daemon = daemons(gateway(mosquitto.url, "first", {"hot": hot()}))
     plant = closing(Publisher(mosquitto.port))
     plant.send("first/plant/north/b7/telemetry", {"temperature": 95.5, "pressure": 3})
     until(lambda: len(heard.on("first/alerts/")) == 1 and heard.on("state/") == [])
@@ -116,7 +90,7 @@ def test_birth_good_bye_and_the_will(mosquitto, daemons, closing):
     def states():
         return [h.event["state"] for h in heard.heard]
 
-    daemon = daemons(config(mosquitto.url, "status1", {"hot": hot()}))
+    daemon = daemons(gateway(mosquitto.url, "status1", {"hot": hot()}))
     until(lambda: states() == ["online"])
     assert daemon.stop() == 0
     assert states() == ["online", "offline"]
@@ -144,7 +118,7 @@ def test_a_stop_under_load_accounts_for_every_message(mosquitto, daemons, closin
         }
     }
     heard = closing(Recorder(mosquitto.url, "load/out/#"))
-    daemon = daemons(config(mosquitto.url, "load", {"every": every}, source))
+    daemon = daemons(gateway(mosquitto.url, "load", {"every": every}, source))
     plant = closing(Publisher(mosquitto.port))
     now = int(time.time() * 1000) - n
     for i in range(n):
@@ -174,7 +148,7 @@ def test_a_restart_goes_on_with_active_alerts(mosquitto, daemons, closing, meanw
     """Samples that the broker kept meanwhile come before or after the states: no matter."""
     name = f"again{meanwhile}"
     heard = closing(Recorder(mosquitto.url, f"{name}/alerts/#"))
-    daemon = daemons(config(mosquitto.url, name, {"hot": hot()}))
+    daemon = daemons(gateway(mosquitto.url, name, {"hot": hot()}))
     plant = closing(Publisher(mosquitto.port))
     for device in ("b1", "b2"):
         plant.send(f"{name}/plant/north/{device}/telemetry", {"temperature": 99})
@@ -219,7 +193,7 @@ def counted(above):
 
 def test_a_reload_that_is_invalid_changes_nothing(mosquitto, daemons, closing):
     heard = closing(Recorder(mosquitto.url, "bad/alerts/#"))
-    good = config(mosquitto.url, "bad", {"hot": hot()})
+    good = gateway(mosquitto.url, "bad", {"hot": hot()})
     daemon = daemons(good)
     plant = closing(Publisher(mosquitto.port))
     wrong = json.loads(json.dumps(good))
@@ -246,7 +220,7 @@ def test_a_reload_that_is_invalid_changes_nothing(mosquitto, daemons, closing):
 def test_a_reload_restarts_only_what_changed(mosquitto, daemons, closing):
     heard = closing(Recorder(mosquitto.url, "part/alerts/#"))
     kept, changed = counted(4.5), counted(4.5)
-    daemon = daemons(config(mosquitto.url, "part", {"kept": kept, "changed": changed}))
+    daemon = daemons(gateway(mosquitto.url, "part", {"kept": kept, "changed": changed}))
     plant = closing(Publisher(mosquitto.port))
 
     def send(n):
@@ -258,7 +232,7 @@ def test_a_reload_restarts_only_what_changed(mosquitto, daemons, closing):
     send(4)
     longer = json.loads(json.dumps(counted(4.5)))
     longer["steps"][0]["rolling"]["window"] = "61s"
-    assert daemon.reload(config(mosquitto.url, "part", {"kept": counted(4.5), "changed": longer}))
+    assert daemon.reload(gateway(mosquitto.url, "part", {"kept": counted(4.5), "changed": longer}))
     assert daemon.said("Reloaded")[-1] | {"kept": 1, "new": 1} == daemon.said("Reloaded")[-1]
     send(1)  # the fifth for the one that was kept, the first for the other
     until(lambda: heard.heard)
@@ -270,7 +244,7 @@ def test_a_reload_restarts_only_what_changed(mosquitto, daemons, closing):
     until(lambda: len(heard.heard) == 2)
     assert heard.changes("part/")[1] == ("part/alerts/b1/changed", "active")
     # Its alert ends with a pipeline that is taken out, and its state does too.
-    assert daemon.reload(config(mosquitto.url, "part", {"kept": counted(4.5)}))
+    assert daemon.reload(gateway(mosquitto.url, "part", {"kept": counted(4.5)}))
     until(lambda: len(heard.heard) == 3)
     assert heard.changes("part/")[2] == ("part/alerts/b1/changed", "cleared")
     assert heard.heard[2].event["data"]["reason"] == "pipeline removed"
@@ -284,7 +258,7 @@ def test_limits_move_without_losing_state(mosquitto, daemons, closing):
     def limits(**by):
         spec = counted("{limit}")
         spec["values"] = {"limit": {"default": 100, "by": {"device": by}}}
-        return config(mosquitto.url, "limits", {"busy": spec})
+        return gateway(mosquitto.url, "limits", {"busy": spec})
 
     heard = closing(Recorder(mosquitto.url, "limits/alerts/#"))
     daemon = daemons(limits())
@@ -311,7 +285,7 @@ def test_topics_that_change_are_subscribed_and_left(mosquitto, daemons, closing)
             f"s{i}": {"topic": f"moves/{topic}/{{device}}"} for i, topic in enumerate(topics)
         }
         spec = {**hot(), "from": "s0"}
-        return config(mosquitto.url, "moves", {"hot": spec}, sources)
+        return gateway(mosquitto.url, "moves", {"hot": spec}, sources)
 
     heard = closing(Recorder(mosquitto.url, "moves/alerts/#"))
     daemon = daemons(at("old", "other"))
@@ -346,7 +320,7 @@ def test_two_sources(mosquitto, daemons, closing):
     }
     fast = {**hot(), "from": "pumps", "where": {}}
     heard = closing(Recorder(mosquitto.url, "two/alerts/#"))
-    daemon = daemons(config(mosquitto.url, "two", {"hot": hot(), "fast": fast}, sources))
+    daemon = daemons(gateway(mosquitto.url, "two", {"hot": hot(), "fast": fast}, sources))
     plant = closing(Publisher(mosquitto.port))
     plant.send("two/boiler/b1", {"temperature": 99})
     plant.send("two/pump/p1", b"99")
