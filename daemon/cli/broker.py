@@ -8,10 +8,19 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 START_S: Final = 15.0
+
+
+class Choice(StrEnum):
+    """Which broker to start."""
+
+    auto = "auto"
+    mosquitto = "mosquitto"
+    amqtt = "amqtt"
 
 
 class NoBrokerError(Exception):
@@ -38,13 +47,16 @@ class DemoBroker:
         end(self.process)
 
 
-def start(home: Path) -> DemoBroker:
+def start(home: Path, choice: Choice = Choice.auto) -> DemoBroker:
     """Start a broker whose files lie in `home`; returns when it takes connections.
 
-    Raises NoBrokerError.
+    `auto` takes Mosquitto where it is installed, else amqtt. Raises NoBrokerError.
     """
-    mosquitto = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    broker = _mosquitto(mosquitto, home) if mosquitto else _amqtt(home)
+    # Debian installs it where only root's PATH looks.
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if choice is Choice.mosquitto and found is None:
+        raise NoBrokerError("mosquitto is not installed (apt install mosquitto)")
+    broker = _amqtt(home) if found is None or choice is Choice.amqtt else _mosquitto(found, home)
     until = time.monotonic() + START_S  # the broker's own start, no time of ours
     while time.monotonic() < until:
         if broker.process.poll() is not None:

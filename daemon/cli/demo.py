@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from daemon.cli.broker import Choice
 from daemon.cli.common import EX_FAILED, EX_UNAVAILABLE, say
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def demo(
     scenario: Annotated[
         str, typer.Option(help="Scenario of the simulator: a bundled one, or a file.")
     ] = "demo",
+    choice: Annotated[
+        Choice, typer.Option("--broker", help="auto: Mosquitto where it is installed, else amqtt.")
+    ] = Choice.auto,
 ) -> None:
     """See it work: a broker, 40 simulated boilers with faults, and the daemon, on this machine.
 
@@ -47,7 +51,7 @@ def demo(
     with tempfile.TemporaryDirectory(prefix="sensorweir-demo-") as folder:
         home = Path(folder)
         try:
-            ours = broker.start(home)
+            ours = broker.start(home, choice)
         except broker.NoBrokerError as error:
             say(f"sensorweir: {error}")
             raise typer.Exit(EX_UNAVAILABLE) from None
