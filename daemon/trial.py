@@ -31,6 +31,7 @@ START_NS: Final = 1_767_225_600_000_000_000
 STEP_MAX_NS: Final = 10_000_000_000
 _KINDS: Final = ("alert", "window", "sample")
 _NOT_USED: Final = (
+    Count.MESSAGES_DUPLICATE,
     Count.MESSAGES_REJECTED,
     Count.READINGS_REJECTED,
     Count.SAMPLES_LATE,

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.notation import SAMPLES_MAX, samples
@@ -89,12 +89,14 @@ lists = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(lists)
 def test_any_notation_is_read_as_it_was_made(made):
     text = " ".join(t for t, _ in made)
     assert repr(samples(text)) == repr(tuple(x for _, values in made for x in values))
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789.+-exn_a() \n", max_size=40))
 def test_any_text_is_read_or_refused_with_a_place(text):
     found, problem = (), ""

@@ -120,6 +120,7 @@ def test_a_shipped_test_sees_a_pipeline_that_was_changed(pipeline, path, value):
         "time: {field: ts}, decode: {json: {name: n, value: d.v}}",
         "decode: {json: {each: r, name: n, value: v}}",
         "decode: {number: {channel: temperature}}",
+        "seq: n",
         "lateness: 30s, time: {field: ts}",
         "idle_after: 1h, lateness: 30s, time: {field: ts}",
     ],
@@ -172,6 +173,33 @@ given: {plant/b1.t: "40 50"}
 expect: [{at: 1s, type: alert.active, device: b1, value: 100}]
 """
     assert failures(one(tmp_path, trial, config=config)) == []
+
+
+def test_what_happens_after_the_end_is_not_judged(tmp_path):
+    config = HOT + "  silent: {from: s, steps: [missing: {timeout: 5s}], alert: {}}\n"
+    trial = """
+name: silence
+pipeline: silent
+given: {plant/north/b1.t: "80x3"}
+expect: []
+"""
+    assert failures(one(tmp_path, trial, config=config)) == []
+    longer = one(tmp_path, trial + "until: 8s", config=config)
+    assert failures(longer) == [
+        "not expected: alert.active channel=t device=b1 site=north at 7s, value 1"
+    ]
+
+
+def test_what_happened_by_the_end_counts_though_it_is_told_later(tmp_path):
+    config = HOT.replace("above: 90", "above: 90, on_delay: 5s")
+    trial = """
+name: a delay that runs out in silence
+pipeline: hot
+until: 6s
+given: {plant/north/b1.t: "95x3"}
+expect: [{at: 5s, within: 0s, type: alert.active}]
+"""
+    assert failures(one(tmp_path, trial, config=config, source="lateness: 10s")) == []
 
 
 def test_input_that_did_not_get_through_fails_the_test(tmp_path):
