@@ -1,0 +1,61 @@
+"""What a control chart compares with: the mean and standard deviation of good times.
+
+Unlike the trailing window of `zscore`, it stays as it is once learned: a slow drift is not
+learned away.
+"""
+
+import math
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from config.params import Params
+from pipelines.jit import kernel
+
+RESTART, RELEARN, GO_ON = 0, 1, 2
+
+
+class Baseline(Params):
+    """Mean and standard deviation in good times: given, or learned from the first samples."""
+
+    mean: float | None = Field(
+        None, description="Where the value belongs; without it, the mean of the learned samples."
+    )
+    std: float | None = Field(
+        None, gt=0, description="Its usual standard deviation; without it, that of those samples."
+    )
+    learn: int = Field(
+        100,
+        ge=2,
+        description="So many known samples are learned from, without a score, unless mean and "
+        "std are both given. Few of them make many false alarms.",
+    )
+    min_std: float = Field(
+        1e-9,
+        gt=0,
+        description="Floor of a learned standard deviation, in the unit of the series; "
+        "give the sensor's resolution where its value often stands still.",
+    )
+    min_std_share: float = Field(
+        1e-4, ge=0, lt=1, description="The same floor as a share of the mean."
+    )
+    on_signal: Literal["restart", "relearn", "go_on"] = Field(
+        "restart",
+        description="After a sample that signals: restart: begin anew, so that a lasting change "
+        "signals again and again · relearn: learn the new mean and deviation, so that it "
+        "signals once · go_on: keep all, so that it signals until it has gone.",
+    )
+
+    @model_validator(mode="after")
+    def _can_relearn(self) -> Self:
+        if self.on_signal == "relearn" and self.mean is not None:
+            raise ValueError("relearn finds a new mean: leave out `mean`, or use restart")
+        return self
+
+
+@kernel
+def spread(given: float, mean: float, m2: float, n: int, least: float, share: float) -> float:
+    """Standard deviation that counts: the given one, or of n samples with squared distances m2."""
+    if not math.isnan(given):
+        return given
+    return max(least, share * abs(mean), math.sqrt(m2 / (n - 1)))
