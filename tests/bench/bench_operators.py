@@ -71,6 +71,20 @@ def cost(operator, options, kind, series, samples):
     return float(np.median(spent[len(spent) // 2 :])), ticked
 
 
+def table(series=10_000, samples=100, only=(), window=None):
+    """{'operator: options': {kind of traffic: ns per sample, 'tick': ns per series}}"""
+    found = {}
+    for name, operator in load_all().items():
+        if only and name not in only:
+            continue
+        for options in (example_options(operator), *MORE.get(name, ())):
+            chosen = options | ({"window": window} if name == "rolling" and window else {})
+            costs = {k: cost(operator, chosen, k, series, samples) for k in KINDS}
+            steps = {k: step for k, (step, _) in costs.items()}
+            found[f"{name}: {chosen}"] = steps | {"tick": max(tick for _, tick in costs.values())}
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--series", type=int, default=10_000)
@@ -79,20 +93,14 @@ def main():
     parser.add_argument("--window", type=int, help="another window for rolling, in samples")
     parser.add_argument("--max", type=float, default=float("inf"))
     args = parser.parse_args()
-    worst = 0.0
-    print(f"{'ns per sample':44}" + "".join(f"{k:>8}" for k in KINDS) + "    tick")  # noqa: T201 - its result
-    for name, operator in load_all().items():
-        if args.only and name not in args.only.split(","):
-            continue
-        for options in (example_options(operator), *MORE.get(name, ())):
-            if name == "rolling" and args.window:
-                options = options | {"window": args.window}  # noqa: PLW2901 - the same case, wider
-            found = [cost(operator, options, k, args.series, args.samples) for k in KINDS]
-            worst = max(worst, *(step for step, _ in found))
-            shown = f"{name}: {options}"[:43]
-            steps = "".join(f"{step:8.0f}" for step, _ in found)
-            print(f"{shown:44}{steps}{max(tick for _, tick in found):8.1f}")  # noqa: T201 - its result
-    sys.exit(worst > args.max)
+    only = tuple(filter(None, args.only.split(",")))
+    found = table(args.series, args.samples, only, args.window)
+    lines = [f"{'ns per sample':44}" + "".join(f"{k:>8}" for k in KINDS) + "    tick"]
+    for shown, costs in found.items():
+        steps = "".join(f"{costs[k]:8.0f}" for k in KINDS)
+        lines.append(f"{shown[:43]:44}{steps}{costs['tick']:8.1f}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.exit(any(costs[k] > args.max for costs in found.values() for k in KINDS))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,228 @@
+"""Hops inside the process: decode, engine, encode, and a whole turn of the daemon."""
+
+import time
+from collections import Counter
+
+import numpy as np
+import orjson
+
+from daemon.decode.reader import SourceReader
+from daemon.decode.route import Router
+from daemon.encode import Encoder
+from daemon.ledger import Count, Ledger
+from daemon.messages import Message
+from pipelines import warmup
+from pipelines.reorder import USED, Arrivals
+from pipelines.series import SeriesTable, make_labels
+from tests.graphs import T0, S, gateway, graph
+from tests.wired import Wired
+
+SERIES = 10_000
+ENGINE_NS_MAX = 1000
+MINUTE = 60
+HOT = 100
+"""Series that go up in each round of the engine, while those of the round before come back."""
+SOURCE = {"boilers": {"topic": "plant/{site}/{device}", "time": {"field": "ts", "unit": "ns"}}}
+PIPELINE = {
+    "from": "boilers",
+    "steps": [
+        {"validate": {"min": -40, "max": 200}},
+        {"rolling": {"stat": "mean", "window": "60s"}},
+        {"ewma": {"halflife": "5s"}},
+    ],
+    "alert": {"when": {"above": 90, "deadband": 5}},
+}
+
+
+def batches(n, size):
+    return ((first, min(first + size, n)) for first in range(0, n, size))
+
+
+class DecodeBench:
+    """µs per message of routing and reading JSON of `channels` numbers from `SERIES` topics."""
+
+    def __init__(self, channels, size, messages):
+        gw = gateway({}, SOURCE, limits={"series_max": SERIES * channels})
+        ledger = Ledger()
+        self.table = SeriesTable(SERIES * channels)
+        self.router = Router(gw.sources, ledger)
+        self.reader = SourceReader("boilers", gw.sources["boilers"], self.table, gw.limits, ledger)
+        self.size, self.channels = size, channels
+        rng = np.random.default_rng(1)
+        names = ("temperature", "pressure")[:channels]
+        self.total = 0.0
+        self.messages = []
+        for i in range(messages):
+            values = rng.normal(20, 1, channels).round(2).tolist()
+            self.total += sum(values)
+            body = {"ts": T0 + i * 1000} | dict(zip(names, values, strict=True))
+            topic = f"plant/north/d{i % SERIES}"
+            self.messages.append(Message(topic, orjson.dumps(body), 0, 0, T0 + i * 1000))
+        self()  # topics are learned once
+
+    def __call__(self):
+        samples, total, spent = 0, 0.0, 0
+        for first, last in batches(len(self.messages), self.size):
+            part = self.messages[first:last]
+            began = time.process_time_ns()
+            [(_, mine)] = self.router.split(part)
+            found = self.reader.read(mine)
+            spent += time.process_time_ns() - began
+            samples += found.series.size
+            total += float(found.value.sum())
+        assert samples == len(self.messages) * self.channels
+        assert abs(total - self.total) < 1e-6 * abs(self.total)
+        return spent / 1e3 / len(self.messages)
+
+
+class EngineBench:
+    """ns per sample of `Graph.run`: validate, rolling mean, ewma and an alert, 10,000 series.
+
+    Each second brings one sample of each series, in an order without pattern.  A call is a
+    minute; it raises `HOT` alerts and clears those of the call before.
+    """
+
+    def __init__(self, size):
+        self.size = size
+        self.graph = graph({"hot": PIPELINE}, limits={"series_max": SERIES})
+        self.source = self.graph.sources["boilers"]
+        for i in range(SERIES):
+            labels = {"device": f"d{i}", "channel": "temperature", "site": "north"}
+            self.source.table.intern(make_labels(labels))
+        for _, compile_it in warmup.steps(self.graph):
+            compile_it()
+        self.rng = np.random.default_rng(1)
+        self.order = self.rng.permutation(SERIES).astype(np.int32)
+        self.now_s = self.calls = 0
+        self(count=False)
+
+    def __call__(self, count=True):
+        hot = np.zeros(SERIES, bool)
+        hot[self.calls * HOT : (self.calls + 1) * HOT] = count
+        used, told, spent, n = int(self.source.reorder.fate[USED]), Counter(), 0, 0
+        for _ in range(MINUTE):
+            for part in self._arrivals(hot, self.size if count else 4096):
+                began = time.process_time_ns()
+                events = self.graph.run({"boilers": part})
+                spent += time.process_time_ns() - began
+                told.update(e.type.rsplit(".", 1)[1] for e in events)
+                n += part.series.size
+            self.now_s += 1
+        assert int(self.source.reorder.fate[USED]) - used == n == MINUTE * SERIES
+        if count:
+            assert told == +Counter(active=HOT, cleared=HOT if self.calls else 0), told
+            self.calls += 1
+        return spent / n
+
+    def _arrivals(self, hot, size):
+        series = self.order
+        value = self.rng.normal(20, 1, SERIES) + 130 * hot[series]
+        t_ns = T0 + self.now_s * S + np.arange(SERIES) * (S // SERIES)
+        for first, last in batches(SERIES, size):
+            part = slice(first, last)
+            yield Arrivals(series[part], t_ns[part], value[part], t_ns[part] + 1_000_000)
+
+
+def split_of(bench):
+    """{part: ns per sample} of one call: where the time of `Graph.run` goes, by wall time."""
+    spent = Counter()
+
+    def timed(owner, name, part):
+        inner = getattr(owner, name)
+
+        def call(*args):
+            began = time.perf_counter_ns()
+            try:
+                return inner(*args)
+            finally:
+                spent[part] += time.perf_counter_ns() - began
+
+        setattr(owner, name, call)
+
+    bench()  # an undisturbed minute after whatever ran in between
+    pipeline = bench.graph.pipelines["hot"]
+    timed(bench.source.reorder, "run", "reorder")
+    timed(pipeline.selection, "run", "select")
+    for stage in pipeline.stages:
+        timed(stage, "run", stage.operator.name)
+    timed(pipeline.alerting, "run", "alert")
+    timed(pipeline.alerting, "tell", "events")
+    total = bench()
+    n = MINUTE * SERIES
+    found = {part: ns / n for part, ns in spent.items()}
+    return found | {"rest": max(0.0, total - sum(found.values()))}
+
+
+class TickBench:
+    """µs of one tick over 10,000 series of `pipelines` pipelines in which nothing happens."""
+
+    def __init__(self, pipelines):
+        names = [f"p{i}" for i in range(pipelines)]
+        self.graph = graph(dict.fromkeys(names, PIPELINE), limits={"series_max": SERIES})
+        table = self.graph.sources["boilers"].table
+        for i in range(SERIES):
+            table.intern(make_labels({"device": f"d{i}", "channel": "t", "site": "north"}))
+        series, t_ns = np.arange(SERIES, dtype=np.int32), np.full(SERIES, T0)
+        self.graph.run({"boilers": Arrivals(series, t_ns, np.full(SERIES, 20.0), t_ns)})
+        self.now_ns = T0
+        self.graph.tick(T0)
+
+    def __call__(self):
+        began = time.process_time_ns()
+        for _ in range(20):
+            self.now_ns += 100_000_000
+            assert self.graph.tick(self.now_ns) == []
+        return (time.process_time_ns() - began) / 1e3 / 20
+
+
+class EncodeBench:
+    """µs per alert event, which becomes two messages: the event and its retained state."""
+
+    def __init__(self):
+        made = graph({"hot": PIPELINE | {"steps": []}}, limits={"series_max": SERIES})
+        table = made.sources["boilers"].table
+        for i in range(2000):
+            labels = {"device": f"d{i}", "channel": "temperature", "site": "north"}
+            table.intern(make_labels(labels))
+        series, t_ns = np.arange(2000, dtype=np.int32), np.full(2000, T0)
+        value = np.full(2000, 95.5)
+        self.events = made.run({"boilers": Arrivals(series, t_ns, value, t_ns)})
+        assert len(self.events) == 2000
+        self.encoder = Encoder(made.gateway)
+
+    def __call__(self):
+        began = time.process_time_ns()
+        made = [out for event in self.events for out in self.encoder.encode(event)]
+        spent = time.process_time_ns() - began
+        assert len(made) == 2 * len(self.events)
+        assert orjson.loads(made[0].payload)["data"]["value"] == 95.5
+        return spent / 1e3 / len(self.events)
+
+
+class TurnBench:
+    """µs per message of everything between the two sockets, `size` messages a turn."""
+
+    def __init__(self, size, messages):
+        self.size, self.messages, self.sent = size, messages, 0
+        self.wired = Wired({"hot": PIPELINE}, SOURCE, limits={"series_max": SERIES})
+        self.wired.turn()
+        self()
+
+    def __call__(self):
+        wired, inbox = self.wired, self.wired.inbox
+        before = wired.ledger.total(Count.SAMPLES_USED)
+        spent = 0
+        for first, last in batches(self.messages, self.size):
+            part = []
+            for i in range(first, last):
+                wired.clock.advance(100_000)  # 10,000 messages a second, with their ticks
+                now = wired.clock.now_ns()
+                body = b'{"ts":%d,"temperature":21.53}' % now
+                part.append(Message(f"plant/north/d{i % SERIES}", body, 0, 0, now))
+            began = time.process_time_ns()
+            for message in part:
+                inbox.put(message)
+            wired.turn()
+            spent += time.process_time_ns() - began
+        assert wired.ledger.total(Count.SAMPLES_USED) - before == self.messages
+        return spent / 1e3 / self.messages
