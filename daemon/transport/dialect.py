@@ -36,11 +36,14 @@ class Dialect:
         self._spoke_5 = False
         self._spoken: dict[str, MQTTProtocolVersion] = {}
         self._silent: dict[str, int] = {}
+        self._accepted: set[str] = set()
 
     def choose(self, connection: str) -> MQTTProtocolVersion:
         """What to speak in the next attempt."""
         with self._lock:
             silent = self._silent.get(connection, 0) >= SILENT_MAX
+            if connection not in self._accepted and self._accepted and not self._spoke_5:
+                silent = True  # the other connection has waited in vain for both of us
             old = self._asked == "3.1.1" or (self._asked == "auto" and (self._refused or silent))
             self._spoken[connection] = V311 if old else V5
             return self._spoken[connection]
@@ -73,6 +76,7 @@ class Dialect:
             fell_back = self._asked == "auto" and self._spoken[connection] == V311
             self._spoke_5 = self._spoke_5 or self._spoken[connection] == V5
             self._silent[connection] = 0
+            self._accepted.add(connection)
             say, self._said = fell_back and not self._said, self._said or fell_back
         if say:
             log.warning(
