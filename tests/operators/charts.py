@@ -25,7 +25,7 @@ def two_sided(above, below):
     return 1 / (1 / above + 1 / below)
 
 
-def ewma_arl(lam, limit, shift=0.0, cells=401, varying=0):
+def ewma_arl(lam, limit, shift=0.0, cells=251, varying=0):
     """Mean samples until |smoothed| exceeds limit * its final deviation.
 
     varying: so many samples use the exact, narrower limits of a chart that has just begun.
