@@ -29,6 +29,7 @@ from pipelines.reorder import IDLE_FIRST_NS, IDLE_GAPS
 START_NS: Final = 1_767_225_600_000_000_000
 """2026-01-01T00:00:00Z, so that windows of whole minutes, hours and days begin with the trial."""
 STEP_MAX_NS: Final = 10_000_000_000
+STEPS_MAX: Final = 100_000
 _KINDS: Final = ("alert", "window", "sample")
 _NOT_USED: Final = (
     Count.MESSAGES_DUPLICATE,
@@ -85,7 +86,7 @@ class Stage:
         offline.start()
         end_ns = self.trial.end_ns
         last_ns = end_ns + self._told_after_ns()
-        step_ns = step(self.trial.every)
+        step_ns = step(self.trial)
         samples = max((len(f.samples) for f in self.feeds), default=0)
         now_ns, k = 0, 0
         while True:
@@ -146,12 +147,14 @@ class Stage:
                 yield Told(at_ns, kind, data["labels"], data, out.topic)
 
 
-def step(every_ns: int) -> int:
-    """How far time goes on at once: 100 ms as in the daemon, more where samples are far apart.
+def step(trial: Trial) -> int:
+    """How far time goes on at once, in nanoseconds: 100 ms as in the daemon, more in long trials.
 
-    A tenth of their distance, at most 10 s: delays and windows end at their exact time anyway.
+    A tenth of the distance of samples, at most 10 s; and no more than 100,000 steps. Delays and
+    windows end at their exact time anyway; steps are when that is noticed.
     """
-    return max(TICK_NS, min(every_ns // 10, STEP_MAX_NS) // TICK_NS * TICK_NS)
+    wanted = max(min(trial.every // 10, STEP_MAX_NS), trial.end_ns // STEPS_MAX, TICK_NS)
+    return wanted // TICK_NS * TICK_NS
 
 
 def prepare(suite: Suite, gateway: Gateway) -> list[Stage]:

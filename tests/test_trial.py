@@ -141,9 +141,9 @@ expect:
 @pytest.mark.parametrize("name", ["a boiler that falls silent", "ten degrees", "same temperature"])
 def test_longer_steps_of_time_change_nothing(name, monkeypatch):
     [stage] = [s for s in prepare(SUITE, GATEWAY) if name in s.trial.name]
-    assert daemon.trial.step(stage.trial.every) > 100_000_000
+    assert daemon.trial.step(stage.trial) > 100_000_000
     coarse = stage.play()
-    monkeypatch.setattr(daemon.trial, "step", lambda every: 100_000_000)
+    monkeypatch.setattr(daemon.trial, "step", lambda trial: 100_000_000)
     assert coarse.told == stage.play().told != ()
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 1.0
 PATTERNS: Final = ("*.test.yaml", "*.test.yml")
 
-HELP: Final = """Test pipelines with samples written by hand, in virtual time: a day takes seconds.
+HELP: Final = """Test pipelines with samples written by hand, in virtual time and without a broker.
 
 A test file stands beside the pipelines it tests and ends in .test.yaml:
 
