@@ -8,10 +8,10 @@ Attribute names: CloudEvents 1.0.2, with its extensions `causationid` and `sever
 from typing import Any, Final
 
 import orjson
-from config.topics import TopicTemplate
 
 from config.model import Gateway
 from config.model import Pipeline as Spec
+from config.topics import TopicTemplate
 from daemon.messages import Outgoing
 from pipelines import events
 from pipelines.events import Event, rfc3339
@@ -92,6 +92,8 @@ class _Route:
         self._fixed = {"gateway": gateway, "pipeline": name}
         self._alerts = spec.alert is not None
         self._alert = self._state = self._publish = None
+        self._defaults: dict[tuple[str, ...], TopicTemplate] = {}
+        """By names of labels: all series of a pipeline have the same, or a few kinds."""
         self.alert_qos = self.publish_qos = 1
         self.retain = False
         if spec.alert is not None:
@@ -125,10 +127,12 @@ class _Route:
         return template.render({**dict(event.labels), **self._fixed}) if template else ""
 
     def _default(self, event: Event) -> str:
-        levels = "/".join(f"{{{name}}}" for name, _ in event.labels)
-        return TopicTemplate.parse(f"alerts/{{pipeline}}/{levels}".rstrip("/")).render(
-            {**dict(event.labels), **self._fixed}
-        )
+        names = tuple([name for name, _ in event.labels])
+        template = self._defaults.get(names)
+        if template is None:
+            levels = "/".join(("alerts", "{pipeline}", *[f"{{{name}}}" for name in names]))
+            template = self._defaults[names] = TopicTemplate.parse(levels)
+        return template.render({**dict(event.labels), **self._fixed})
 
 
 def _template(text: str | None) -> TopicTemplate | None:
