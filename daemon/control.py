@@ -38,10 +38,9 @@ class Control:
             self._command = template.render({"gateway": gateway.gateway})
         self._known: dict[str, bool] = {}
 
-    def filters(self, recalling: bool) -> dict[str, int]:
-        """What to subscribe to; retained states only while `recalling`."""
-        wanted = dict.fromkeys(self._states, 1) if recalling else {}
-        return wanted | ({self._command: 1} if self._command else {})
+    def filters(self) -> dict[str, int]:
+        """What to subscribe to for commands."""
+        return {self._command: 1} if self._command else {}
 
     @property
     def states(self) -> tuple[str, ...]:

@@ -89,13 +89,13 @@ class Engine:
                 del self._fates[name]
         self._adopt(graph)
 
-    def filters(self, recalling: bool = False) -> dict[str, int]:
-        """What to subscribe to, {MQTT filter: QoS}; states of alerts only while `recalling`."""
+    def filters(self) -> dict[str, int]:
+        """What to subscribe to, {MQTT filter: QoS}."""
         sources = {
             TopicFilter.parse(source.topic).subscription: source.qos
             for source in self.gateway.sources.values()
         }
-        return sources | self._control.filters(recalling)
+        return sources | self._control.filters()
 
     @property
     def states(self) -> tuple[str, ...]:
