@@ -1,21 +1,19 @@
 """aggregate: numbers about windows of fixed size, given out once a window is complete."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Self, get_args
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from config.params import Params
 from config.units import Duration, duration_text
-from pipelines.batch import BAD, F8, GOOD, I8, U1, UNCERTAIN, Batch
+from pipelines.batch import BAD, F8, I8, U1, UNCERTAIN, Batch
 from pipelines.jit import kernel
-from pipelines.numerics import LARGEST, added, joined
+from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
 from pipelines.series import NEVER
-
-Stat = Literal["mean", "min", "max", "sum", "count", "std", "first", "last", "range"]
-MEAN, MIN, MAX, SUM, COUNT, STD, FIRST, LAST, RANGE = range(9)
+from pipelines.windows import Stat, chosen, count_in, stat_of
 
 OVERLAP_MAX: Final = 60
 
@@ -62,10 +60,9 @@ class Aggregate(Params):
     @classmethod
     def extra_rows(cls, sets: Sequence["Aggregate"]) -> dict[str, Any]:
         """Arrays overlap (R,), and chosen (R, k): which number stands in which column of `fields`."""
-        known = get_args(Stat)
         return {
             "overlap": np.array([p.overlap for p in sets], np.int64),
-            "chosen": np.array([[known.index(name) for name in p.stats] for p in sets], np.int64),
+            "chosen": chosen([p.stats for p in sets]),
         }
 
 
@@ -90,28 +87,6 @@ class State(NamedTuple):
 
 
 Rows = rows_of(Aggregate)
-
-
-@kernel
-def stat_of(which: int, state: State, s: int, k: int) -> float:
-    """One number about the window in slot `k` of series `s`."""
-    count = state.samples[s, k]
-    if which == COUNT:
-        return float(count)
-    if which == MIN:
-        return float(state.low[s, k])
-    if which == MAX:
-        return float(state.high[s, k])
-    if which == RANGE:
-        return float(state.high[s, k] - state.low[s, k])
-    if which == FIRST:
-        return float(state.begin[s, k])
-    if which == LAST:
-        return float(state.end[s, k])
-    if which == STD:
-        return float(np.sqrt(state.m2[s, k] / (count - 1))) if count > 1 else np.nan
-    total = state.total[s, k] + state.lost[s, k]
-    return float(total if which == SUM else total / count)
 
 
 @kernel
@@ -172,20 +147,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         state.ahead[s] = max(state.ahead[s], newest)
         for w in range(max(oldest, state.shut[s]), newest + 1):
             k = w % overlap
-            if state.samples[s, k] == 0:
-                state.total[s, k], state.lost[s, k] = 0.0, 0.0
-                state.mean[s, k], state.m2[s, k] = 0.0, 0.0
-                state.low[s, k], state.high[s, k], state.begin[s, k] = x, x, x
-                state.quality[s, k] = GOOD
-            state.samples[s, k] += 1
-            state.total[s, k], state.lost[s, k] = added(state.total[s, k], state.lost[s, k], x)
-            state.mean[s, k], state.m2[s, k] = joined(
-                state.mean[s, k], state.m2[s, k], state.samples[s, k], x
-            )
-            state.low[s, k] = min(state.low[s, k], x)
-            state.high[s, k] = max(state.high[s, k], x)
-            state.end[s, k] = x
-            state.quality[s, k] = max(state.quality[s, k], batch.quality[i])
+            count_in(state, s, k, x, batch.quality[i])
     return batch.series.size
 
 
