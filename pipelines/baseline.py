@@ -15,20 +15,17 @@ from pipelines.jit import kernel
 RESTART, RELEARN, GO_ON = 0, 1, 2
 
 
-class Baseline(Params):
-    """Mean and standard deviation in good times: given, or learned from the first samples."""
+class Deviation(Params):
+    """Standard deviation in good times, and what follows a signal."""
 
-    mean: float | None = Field(
-        None, description="Where the value belongs; without it, the mean of the learned samples."
-    )
     std: float | None = Field(
-        None, gt=0, description="Its usual standard deviation; without it, that of those samples."
+        None, gt=0, description="Usual standard deviation; without it, that of learned samples."
     )
     learn: int = Field(
         100,
         ge=2,
-        description="So many known samples are learned from, without a score, unless mean and "
-        "std are both given. Few of them make many false alarms.",
+        description="So many known samples are learned from, without a score, unless nothing "
+        "is left to learn. Few of them make many false alarms.",
     )
     min_std: float = Field(
         1e-9,
@@ -41,9 +38,17 @@ class Baseline(Params):
     )
     on_signal: Literal["restart", "relearn", "go_on"] = Field(
         "restart",
-        description="After a sample that signals: restart: begin anew, so that a lasting change "
-        "signals again and again · relearn: learn the new mean and deviation, so that it "
-        "signals once · go_on: keep all, so that it signals until it has gone.",
+        description="After a sample that signals: restart: begin anew with what was learned · "
+        "relearn: learn again first, so that a lasting change signals once · go_on: keep all, "
+        "so that it signals until it has gone.",
+    )
+
+
+class Baseline(Deviation):
+    """Mean and standard deviation in good times: given, or learned from the first samples."""
+
+    mean: float | None = Field(
+        None, description="Where the value belongs; without it, the mean of the learned samples."
     )
 
     @model_validator(mode="after")
