@@ -36,6 +36,7 @@ RUBBISH = {
     "a bad time": b'{"ts": "yesterday", "temperature": 99}',
 }
 TOO_LONG = b'{"temperature": 99, "x": "' + b"x" * 300_000 + b'"}'
+FAR_TOO_LONG = b"9" * 3_000_000
 DEVICES = [
     "two words",
     "Kessel Süd 😀",
@@ -73,7 +74,7 @@ def test_rubbish_of_every_kind_and_odd_names(mosquitto, daemons, closing):
     def send(device, payload):
         plant.send(f"rubbish/plant/north/{device}/telemetry", payload)
 
-    for payload in (*RUBBISH.values(), TOO_LONG):
+    for payload in (*RUBBISH.values(), TOO_LONG, FAR_TOO_LONG):
         send("bad", payload)
     for device in DEVICES:
         send(device, {"temperature": 99})
@@ -90,8 +91,9 @@ def test_rubbish_of_every_kind_and_odd_names(mosquitto, daemons, closing):
     assert {x["device"] for x in labels} >= {*DEVICES, "b7"}
     told = {x["channel"] for x in labels if x["device"] == "odd"}
     assert told >= {c for c in CHANNELS if len(c) < 100}
-    # The packet that was too large is the only one that the broker keeps from us.
+    # The packet that was far too large is the only one that the broker keeps from us.
     assert metrics["messages_received"] == plant.sent - 1
+    assert metrics["messages_rejected{reason=too_big,source=boilers}"] == 1
     assert metrics["messages_rejected"] >= 15
     print({k: v for k, v in metrics.items() if "rejected{" in k or "dropped{" in k})
     assert metrics["callback_errors"] == 0

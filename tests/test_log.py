@@ -91,3 +91,11 @@ def test_configure_again_replaces_the_handler(lines):
     lines("json")
     logger.info("Once")
     assert text().count("Once") == 1
+
+
+def test_an_answer_to_a_command_is_never_left_out(lines):
+    logger, text, limit = lines("json")
+    for _ in range(3):
+        logger.error("Reload refused", extra={"facts": {"problems": ["x"]}, "answer": True})
+    assert text().count("Reload refused") == 3
+    assert limit.suppressed == 0
