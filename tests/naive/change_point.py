@@ -1,0 +1,54 @@
+import math
+import statistics
+
+from tests.naive import Row
+
+CASES = (
+    ({"before": 12, "after": 9, "k": 4}, {"before": 2, "after": 2, "min_effect": 1, "k": 3}),
+    (
+        {"before": 40, "after": 5, "min_std": 0.5},
+        {"before": 5, "after": 30, "min_std": 1e-3, "min_std_share": 0},
+    ),
+)
+ATOL = 1e-6  # standard errors, see `zscore`
+
+
+def mean(values):
+    """Of a flat window its very value."""
+    return values[0] + statistics.fmean(x - values[0] for x in values)
+
+
+def variance(values, middle, floor):
+    own = math.fsum((x - middle) ** 2 for x in values) / (len(values) - 1)
+    return max(own, floor**2) / len(values)
+
+
+def naive(params, events):
+    past = []
+    for e in events:
+        if not hasattr(e, "value"):
+            continue
+        if e.known:
+            past.append(e)
+        if not e.known or len(past) < params.before + params.after:
+            yield Row(e.t_ns, e.t_ns, math.nan, 2, (math.nan,) * 4)
+            continue
+        both = past[-params.before - params.after :]
+        x = [p.value for p in both]
+        old, new = mean(x[: params.before]), mean(x[params.before :])
+        floor = max(params.min_std, params.min_std_share * abs(old))
+        error = variance(x[: params.before], old, floor) + variance(x[params.before :], new, floor)
+        score = (new - old) / math.sqrt(error) if abs(new - old) >= params.min_effect else 0.0
+        age = math.nan
+        if abs(score) > params.k:
+            age = (e.t_ns - both[best_split(x)].t_ns) / 1e9
+        yield Row(e.t_ns, e.t_ns, score, e.quality, (new - old, old, new, age))
+
+
+def best_split(x):
+    """Where two levels explain most: the smallest sum of squares around two means."""
+
+    def rest(j):
+        return sum(math.fsum((v - mean(part)) ** 2 for v in part) for part in (x[:j], x[j:]))
+
+    return min(range(1, len(x)), key=rest)
