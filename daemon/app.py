@@ -66,6 +66,9 @@ class App:
                 clock=clock,
                 birth=status.birth(),
                 will=status.will(),
+                # What is somewhat too big is received, rejected and counted; a broker that is
+                # told a smaller limit drops it without a word.
+                packet_bytes_max=4 * limits.message_bytes_max + 65_536,
             )
         )
         graph = Graph(gateway, load_all())

@@ -47,4 +47,4 @@ class Listener:
 
     def _received(self, client: Client, data: object, message: MQTTMessage) -> None:
         del client, data
-        self._tell(message.topic, message.payload, message.retain)
+        self._tell(message.topic, bytes(message.payload), message.retain)
