@@ -26,6 +26,7 @@ MORE = {
         {"stat": stat, "window": 60} | ({"q": 0.9} if stat == "quantile" else {})
         for stat in ("sum", "std", "min", "median", "quantile", "range", "count", "slope")
     ),
+    "seasonal": ({"period": "20s", "bins": 10},),
     "aggregate": ({"size": "1m", "hop": "10s", "stats": ["mean", "std"]},),
 }
 

@@ -1,0 +1,45 @@
+import math
+import statistics
+
+from tests.naive import Row
+
+CASES = (
+    (
+        {"period": "60s", "bins": 12, "periods": 5, "min_samples": 3},
+        {"period": "40s", "bins": 4, "periods": 3, "neighbours": 0, "min_samples": 1, "k": 3},
+    ),
+    (
+        {"period": "2m", "bins": 30, "periods": 2, "min_samples": 2, "on_anomaly": "freeze"},
+        {"period": "3m", "bins": 9, "on_anomaly": "learn", "min_mad": 0.5, "neighbours": 4},
+    ),
+)
+
+
+def naive(params, events):
+    width = params.period // params.bins
+    bins = {}  # bin since 1970: newest value that it took in
+    for e in events:
+        if not hasattr(e, "value"):
+            continue
+        if not e.known:
+            yield Row(e.t_ns, e.t_ns, math.nan, 2, (math.nan,) * 4)
+            continue
+        past = []
+        for back in range(1, params.periods + 1):
+            then = (e.t_ns - back * params.period) // width
+            near = range(then - params.neighbours, then + params.neighbours + 1)
+            past += [bins[b] for b in near if b in bins]
+        if len(past) < params.min_samples:
+            yield Row(e.t_ns, e.t_ns, math.nan, 2, (e.value, math.nan, math.nan, math.nan))
+            bins[e.t_ns // width] = e.value
+            continue
+        median = statistics.median(past)
+        mad = statistics.median(abs(x - median) for x in past) / 0.6744897501960817
+        mad = max(mad, params.min_mad, params.min_mad_share * abs(median))
+        low, high = median - params.k * mad, median + params.k * mad
+        score = (e.value - median) / mad
+        yield Row(e.t_ns, e.t_ns, score, e.quality, (e.value, median, low, high))
+        if abs(score) <= params.k or params.on_anomaly == "learn":
+            bins[e.t_ns // width] = e.value
+        elif params.on_anomaly == "clip":
+            bins[e.t_ns // width] = high if score > 0 else low
