@@ -87,7 +87,7 @@ class App:
         """Compile all kernels; `progress(name, done, of)` before each.
 
         `elsewhere(names)` may begin to compile some of them into our cache; what it returns is
-        called when ours are done, and waits for those.
+        called when ours are done, and waits for those. Ends early when told to stop.
         """
         todo = list(warmup.steps(self.engine.graph))
         ours, theirs = todo[::2], todo[1::2]
@@ -96,6 +96,8 @@ class App:
             progress(name, done, len(todo))
             if done == len(ours):
                 wait()
+            if self._stop.is_set():
+                return
             compile_it()
         progress("", len(todo), len(todo))
         # What is there now stays: looking for garbage among numba's 130,000 objects would hold
@@ -106,6 +108,8 @@ class App:
 
     def run(self) -> None:
         """Work until told to stop; then finish what has arrived and say good-bye."""
+        if self._stop.is_set():
+            return
         self.transport.recall(self.engine.states)
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})

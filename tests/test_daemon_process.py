@@ -1,9 +1,13 @@
 """The whole daemon: a process of its own, a real broker, ordinary clients on the other side."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client
@@ -11,6 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from tests.daemons import Publisher, Recorder, gateway, hot
 from tests.wires import until
+
+ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.broker
 
@@ -333,3 +339,23 @@ def test_two_sources(mosquitto, daemons, closing):
     assert metrics["messages_accepted{source=boilers}"] == 1
     assert metrics["messages_accepted{source=pumps}"] == 1
     assert daemon.complaints() == []
+
+
+def test_a_stop_while_kernels_are_compiled_is_obeyed_soon(tmp_path, mosquitto):
+    config = tmp_path / "gateway.yaml"
+    config.write_text(
+        f"broker: {{url: '{mosquitto.url}'}}\nhttp: {{enabled: false}}\n"
+        "sources: {s: {topic: 'never/{device}'}}\n"
+        "pipelines: {p: {from: s, steps: [rolling: {stat: mean, window: 5s}], alert: {when: {above: 1}}}}\n"
+    )
+    command = [sys.executable, "-m", "daemon", "run", str(config)]
+    process = subprocess.Popen(
+        [*command, "--kernel-cache", str(tmp_path / "cache")], stderr=subprocess.PIPE, cwd=ROOT
+    )
+    line = process.stderr.readline()
+    assert line.startswith(b"kernels"), line
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    process.stderr.close()
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

@@ -19,6 +19,13 @@ def start(config: Path, names: Sequence[str]) -> "subprocess.Popen[bytes] | None
     )
 
 
+def end(helper: "subprocess.Popen[bytes]") -> None:
+    """See to it that the second process is gone."""
+    if helper.poll() is None:
+        helper.terminate()
+    helper.wait()
+
+
 def _compile(config: Path, names: Sequence[str]) -> None:
     from daemon.cli.common import read_config
     from pipelines import warmup

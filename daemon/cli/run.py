@@ -22,6 +22,8 @@ from daemon.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Waiting = Callable[[], object]
+
 
 def run(
     config: ConfigArgument = None,
@@ -70,7 +72,7 @@ def run(
             say(f"sensorweir: cannot listen on {gateway.http.listen}: {error.strerror}")
             say("  hint: another daemon runs here? choose http.listen, or port 0 for a free one")
             raise typer.Exit(EX_FAILED) from None
-        app.warm_up(progress(), lambda names: _elsewhere(path, names))
+        app.warm_up(progress(), lambda names: _elsewhere(path, names, stack))
         if NO_CACHE:
             say(f"kernels are compiled at each start: {chosen} cannot be written")
         app.run()
@@ -78,9 +80,12 @@ def run(
         raise typer.Exit(EX_FAILED)
 
 
-def _elsewhere(path: Path, names: list[str]) -> "Callable[[], object]":
+def _elsewhere(path: Path, names: list[str], stack: contextlib.ExitStack) -> "Waiting":
     helper = ahead.start(path, names)
-    return (lambda: None) if helper is None else helper.wait
+    if helper is None:
+        return lambda: None
+    stack.callback(ahead.end, helper)
+    return helper.wait
 
 
 def default_cache() -> Path | None:
