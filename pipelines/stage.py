@@ -152,7 +152,8 @@ class Selection:
         self.where = where
         self.table = SeriesTable(rows_max)
         self._row: I4 = np.full(64, FULL, np.int32)
-        self._upstream: I4 = np.zeros(64, np.int32)
+        self._upstream: I4 = np.full(64, FULL, np.int32)
+        """(rows of ours,) the upstream row; FULL for one that came from a recalled alert alone."""
         self._known = 0
 
     def run(self, batch: Batch, upstream: SeriesTable) -> Batch:
@@ -171,18 +172,21 @@ class Selection:
     def tick(self, upstream: SeriesTable) -> None:
         """Take over how far each series' time has come."""
         self._sync(upstream)
-        n = len(self.table)
-        self.table.clock_ns[:n] = upstream.clock_ns[self._upstream[:n]]
+        theirs = self._upstream[: len(self.table)]
+        known = theirs != FULL
+        self.table.clock_ns[: theirs.size][known] = upstream.clock_ns[theirs[known]]
 
     def _sync(self, upstream: SeriesTable) -> None:
         for row in range(self._known, len(upstream)):
             if row >= self._row.size:
                 self._row = np.concatenate((self._row, np.full(row, FULL, np.int32)))
-                self._upstream = np.concatenate((self._upstream, np.zeros(row, np.int32)))
             labels = upstream.labels(row)
             if matches(self.where, labels):
                 ours = self.table.intern(labels)
                 self._row[row] = ours
+                if ours >= self._upstream.size:
+                    more = np.full(ours, FULL, np.int32)
+                    self._upstream = np.concatenate((self._upstream, more))
                 if ours != FULL:
                     self._upstream[ours] = row
         self._known = len(upstream)

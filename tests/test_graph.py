@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.events import event_id, rfc3339
-from tests.graphs import S, T0, Feed, b, gateway, graph, short
+from pipelines.series import NEVER, make_labels
+from tests.graphs import T0, Feed, S, b, gateway, graph, short
 
 HOT = {
     "from": "boilers",
@@ -205,3 +206,16 @@ def test_messages_for_people():
     [event] = Feed(graph({"hot": hot})).send([(t, b("b1"), 99.5) for t in range(4)])
     assert event.data["message"] == "b1 at north: 99.5 over above 90"
     assert gateway({"hot": hot}).pipelines["hot"].alert.message
+
+
+def test_alerts_recalled_before_any_sample_take_rows_of_no_upstream_series():
+    made = graph({"hot": {"from": "boilers", "alert": {"when": {"above": 90}}}})
+    feed = Feed(made)
+    for i in range(100):
+        made.recall("hot", make_labels(b(f"old{i}")), T0 - S, 95.0, 95.0)
+    feed.send([(0, b(f"new{i}"), 20) for i in range(100)])
+    feed.until(1)
+    table = made.pipelines["hot"].table
+    assert table.clock_ns[table.find(make_labels(b("old0")))] == NEVER
+    assert table.clock_ns[table.find(make_labels(b("new99")))] == T0
+    assert short(feed.send([(2, b("old7"), 20)])) == [("hot", "cleared", "old7", 2)]
