@@ -23,7 +23,10 @@ class CountWindow(Params):
 
     n: int = Field(ge=1, description="Samples of a window.")
     step: int | None = Field(
-        None, ge=1, description="Samples from the begin of one window to the next; default: n."
+        None,
+        ge=1,
+        description="Samples from the begin of one window to the next; default: n. A sample costs "
+        "time for each window that it is in, at most 60.",
     )
     stats: tuple[Stat, ...] = Field(
         ("mean",),

@@ -79,46 +79,6 @@ Rows = rows_of(Resample)
 
 
 @kernel
-def cover(s: int, until_ns: int, reach_ns: int, state: State) -> None:
-    """Add the last sample of series `s` to its mean, up to `until_ns` but not beyond its reach."""
-    until_ns = min(until_ns, state.t_ns[s] + reach_ns)
-    if until_ns > state.done_ns[s]:
-        state.area[s] += state.x[s] * (until_ns - state.done_ns[s])
-        state.covered_ns[s] += until_ns - state.done_ns[s]
-        state.worst[s] = max(state.worst[s], state.quality[s])
-        state.done_ns[s] = until_ns
-
-
-@kernel
-def tell(s: int, now_ns: int, state: State, params: Any, out: Batch) -> None:
-    """Give out what series `s` has for times before `now_ns` (locf), or up to it (mean)."""
-    p, n = params.row[s], out.count[0]
-    every, reach_ns = params.every[p], params.reach_ns[p]
-    if params.method[p] == LOCF:
-        while state.next[s] * every < min(now_ns, state.t_ns[s] + reach_ns + 1):
-            at_ns = state.next[s] * every
-            out.series[n], out.t_ns[n], out.start_ns[n] = s, at_ns, at_ns
-            out.value[n], out.quality[n] = state.x[s], state.quality[s]
-            state.next[s] += 1
-            n += 1
-    else:
-        while state.next[s] * every <= now_ns:
-            at_ns = state.next[s] * every
-            cover(s, at_ns, reach_ns, state)
-            if state.covered_ns[s] == 0:
-                state.next[s] = now_ns // every + 1
-                break
-            out.series[n], out.t_ns[n], out.start_ns[n] = s, at_ns, at_ns
-            out.value[n] = state.area[s] / state.covered_ns[s]
-            whole = state.covered_ns[s] == every
-            out.quality[n] = state.worst[s] if whole else UNCERTAIN
-            state.area[s], state.covered_ns[s], state.worst[s] = 0.0, 0, 0
-            state.next[s] += 1
-            n += 1
-    out.count[0] = n
-
-
-@kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Give out the values of all times g = k every that a known sample settles.
 
@@ -131,39 +91,52 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     older than `max_gap`; of the worst quality in it, UNCERTAIN where it covers only a part, no
     row where nothing. Values not known, and |x| > 1e150, are left out.
     """
+    n = out.count[0]
     for i in range(first, batch.series.size):
-        s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
-        if not abs(x) <= LARGEST or batch.quality[i] == BAD:
+        s, t, x, quality = batch.series[i], batch.t_ns[i], batch.value[i], batch.quality[i]
+        if not abs(x) <= LARGEST or quality == BAD:
             continue
-        p = params.row[s]
-        every, quality = params.every[p], batch.quality[i]
-        if params.method[p] == LINEAR:
-            span = t - state.t_ns[s]
-            if state.begun[s] == 0 or span > params.reach_ns[p]:
-                state.next[s] = max(state.next[s], -(-t // every))
-            n = out.count[0]
-            while state.next[s] * every <= t:
-                at_ns = state.next[s] * every
-                out.series[n], out.t_ns[n], out.start_ns[n] = s, at_ns, at_ns
-                out.value[n], out.quality[n] = x, quality
-                if at_ns < t:
-                    share = (at_ns - state.t_ns[s]) / span
-                    out.value[n] = state.x[s] * (1.0 - share) + x * share
-                    out.quality[n] = max(state.quality[s], quality)
-                state.next[s] += 1
-                n += 1
-            out.count[0] = n
-        elif params.method[p] == LOCF:
-            if state.begun[s] == 1:
-                tell(s, t, state, params, out)
-            state.next[s] = max(state.next[s], -(-t // every))
-        else:
-            if state.begun[s] == 1:
-                tell(s, t, state, params, out)
-                cover(s, t, params.reach_ns[p], state)
-            state.next[s] = max(state.next[s], t // every + 1)
-            state.done_ns[s] = t
+        p, t0, x0, quality0 = params.row[s], state.t_ns[s], state.x[s], state.quality[s]
+        every, method, end_ns = params.every[p], params.method[p], t0 + params.reach_ns[p]
+        fresh, following, last_ns = state.begun[s] == 0, -(-t // every), t
+        if method == LOCF:
+            last_ns = min(t - 1, end_ns)
+        if fresh or (method == LINEAR and t > end_ns):
+            state.next[s] = t // every + 1 if method == MEAN else following
+            last_ns = t if method == LINEAR else NEVER
+        while state.next[s] * every <= last_ns:
+            at_ns = state.next[s] * every
+            y, worst = x0, quality0
+            if method == MEAN:
+                gain_ns = max(0, min(at_ns, end_ns) - state.done_ns[s])
+                covered_ns = state.covered_ns[s] + gain_ns
+                if covered_ns == 0:
+                    break
+                y = (state.area[s] + x0 * gain_ns) / covered_ns
+                worst = max(state.worst[s], quality0) if gain_ns > 0 else state.worst[s]
+                worst = worst if covered_ns == every else UNCERTAIN
+                state.done_ns[s] += gain_ns
+                state.area[s], state.covered_ns[s], state.worst[s] = 0.0, 0, 0
+            elif at_ns == t:
+                y, worst = x, quality
+            elif method == LINEAR:
+                share = (at_ns - t0) / (t - t0)
+                y, worst = x0 * (1.0 - share) + x * share, max(quality0, quality)
+            out.series[n], out.t_ns[n], out.start_ns[n] = s, at_ns, at_ns
+            out.value[n], out.quality[n] = y, worst
+            state.next[s] += 1
+            n += 1
+        if method == MEAN:
+            gain_ns = max(0, min(t, end_ns) - state.done_ns[s])
+            if not fresh and gain_ns > 0:
+                state.area[s] += x0 * gain_ns
+                state.covered_ns[s] += gain_ns
+                state.worst[s] = max(state.worst[s], quality0)
+            state.done_ns[s], following = t, t // every + 1
+        if method != LINEAR:
+            state.next[s] = max(state.next[s], following)
         state.begun[s], state.t_ns[s], state.x[s], state.quality[s] = 1, t, x, quality
+    out.count[0] = n
     return batch.series.size
 
 
@@ -174,11 +147,32 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: Ba
     Equivalent to: the rows that `step` would give out before a sample at `clock_ns`; nothing for
     linear, which needs that sample.
     """
+    n = out.count[0]
     for s in range(first, last):
-        if state.begun[s] == 0 or clock_ns[s] == NEVER:
+        p, now_ns = params.row[s], clock_ns[s]
+        every, method = params.every[p], params.method[p]
+        if state.begun[s] == 0 or now_ns == NEVER or method == LINEAR:
             continue
-        if params.method[params.row[s]] != LINEAR:
-            tell(s, clock_ns[s], state, params, out)
+        end_ns = state.t_ns[s] + params.reach_ns[p]
+        last_ns = min(now_ns - 1, end_ns) if method == LOCF else now_ns
+        while state.next[s] * every <= last_ns:
+            at_ns = state.next[s] * every
+            y, worst = state.x[s], state.quality[s]
+            if method == MEAN:
+                gain_ns = max(0, min(at_ns, end_ns) - state.done_ns[s])
+                covered_ns = state.covered_ns[s] + gain_ns
+                if covered_ns == 0:
+                    break
+                y = (state.area[s] + y * gain_ns) / covered_ns
+                worst = max(state.worst[s], worst) if gain_ns > 0 else state.worst[s]
+                worst = worst if covered_ns == every else UNCERTAIN
+                state.done_ns[s] += gain_ns
+                state.area[s], state.covered_ns[s], state.worst[s] = 0.0, 0, 0
+            out.series[n], out.t_ns[n], out.start_ns[n] = s, at_ns, at_ns
+            out.value[n], out.quality[n] = y, worst
+            state.next[s] += 1
+            n += 1
+    out.count[0] = n
 
 
 OPERATOR = Operator(
