@@ -96,6 +96,10 @@ class State(NamedTuple):
     x: F8 = column("f8", "kept")  # as taken in, so clipped where `on_anomaly` says so
     bin: I8 = column("i8", "kept")  # which bin since 1970 the value is of, plus 1
     past: F8 = column("f8", "compared")  # what one sample is compared with, in order of size
+    judged: I8 = column("i8")  # the bin, plus 1, that the following are for
+    size: I8 = column("i8")
+    median: F8 = column("f8")
+    mad: F8 = column("f8")
 
 
 Rows = rows_of(Seasonal)
@@ -120,19 +124,25 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         score, median, reach = np.nan, np.nan, np.nan
         known = abs(x) <= LARGEST and batch.quality[i] != BAD and t >= 0
         if known:
-            b, past, size = t // (params.period[p] // params.bins[p]), state.past[s], 0
-            for j in range(1, params.periods[p] + 1):
-                middle = b - j * params.bins[p]
-                for other in range(
-                    max(0, middle - params.neighbours[p]), middle + params.neighbours[p] + 1
-                ):
-                    if state.bin[s, other % kept] == other + 1:
-                        enter(past, size, state.x[s, other % kept])
-                        size += 1
+            b = t // (params.period[p] // params.bins[p])
+            # What a bin is compared with lies in earlier periods and no longer changes.
+            if state.judged[s] != b + 1:
+                past, size = state.past[s], 0
+                for j in range(1, params.periods[p] + 1):
+                    then = b - j * params.bins[p]
+                    for other in range(
+                        max(0, then - params.neighbours[p]), then + params.neighbours[p] + 1
+                    ):
+                        if state.bin[s, other % kept] == other + 1:
+                            enter(past, size, state.x[s, other % kept])
+                            size += 1
+                state.judged[s], state.size[s] = b + 1, size
+                if size > 0:
+                    state.median[s], state.mad[s] = middle_and_spread(past, size)
             learned = x
-            if size >= params.min_samples[p]:
-                median, mad = middle_and_spread(past, size)
-                mad = max(mad, params.min_mad[p], params.min_mad_share[p] * abs(median))
+            if state.size[s] >= params.min_samples[p]:
+                median = state.median[s]
+                mad = max(state.mad[s], params.min_mad[p], params.min_mad_share[p] * abs(median))
                 score, reach = (x - median) / mad, params.k[p] * mad
                 usual = median + reach if score > 0 else median - reach
                 learned = taken_in(params.on_anomaly[p], x, score, params.k[p], usual)
