@@ -57,6 +57,7 @@ class Reason(StrEnum):
     BAD_TOPIC = "bad_topic"
     BAD_TIME = "bad_time"
     NO_TIME = "no_time"
+    RETAINED = "retained"
     NO_VALUES = "no_values"
     TOO_BIG = "too_big"
     TOO_DEEP = "too_deep"

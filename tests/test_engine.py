@@ -5,7 +5,7 @@ import json
 import pytest
 
 from daemon.ledger import Count, Gauge
-from tests.wired import Wired
+from tests.wired import T0, S, Wired
 
 HOT = {
     "from": "boilers",
@@ -125,3 +125,15 @@ def test_connection_lost_and_found_loses_no_message(wired):
         wired.turn()
     assert wired.events() == [("alerts/north/b7/hot", "active")]
     assert wired.ledger.total(Count.MESSAGES_ACCEPTED) == 10
+
+
+@pytest.mark.parametrize(("time", "used"), [(None, 0), ({"field": "ts", "unit": "s"}, 1)])
+def test_a_retained_message_is_no_news_unless_it_says_when_it_was(time, used):
+    source = {"boilers": {"topic": "plant/{site}/{device}/telemetry", "time": time}}
+    now = T0 // S - 3600
+    old = json.dumps({"ts": now, "temperature": 99}).encode()
+    made = Wired({"hot": HOT}, source, retained=[("plant/north/b1/telemetry", old)])
+    made.turn()
+    assert made.ledger.total(Count.SAMPLES_USED) == used
+    assert made.ledger.total(Count.MESSAGES_REJECTED) == 1 - used
+    made.close()

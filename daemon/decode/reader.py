@@ -70,11 +70,14 @@ class SourceReader:
         """Samples in the order of arrival; NaN where a listed channel holds no number."""
         out = _Columns([], [], [], [])
         duplicates = 0
-        decode, bytes_max = self._decode, self._limits.message_bytes_max
+        decode, bytes_max, timed = self._decode, self._limits.message_bytes_max, self._timed
         seq_wanted = self._source.seq is not None
         for message in messages:
             if len(message[1]) > bytes_max:
                 self._reject(Reason.TOO_BIG, message)
+                continue
+            if message[5] and not timed:  # kept by the broker, nobody knows since when
+                self._reject(Reason.RETAINED, message)
                 continue
             try:
                 readings = decode(message[1])
