@@ -2,7 +2,8 @@
 
     python -m tests.bench [--quick] [--part hops|latency|operators] [--format json]
 
-Parts may be given several times; without any, all run: about three minutes, a half with --quick.
+Parts may be given several times; without any, all run, in about three minutes; --quick takes one
+and leaves out the operators unless they are named.
 Every case asserts its result before a cost counts; ends with status 1 when the engine costs more
 than 1 µs per sample.
 """
@@ -69,7 +70,7 @@ def run_hops(broker, quick):
     ]
     say("decode, engine, encode, in process")
     cases = inside(quick)
-    found, more = rounds(cases, 3 if quick else 5)
+    found, more = rounds(cases, 2 if quick else 4)
     rows += [table.hop(*key, Cost.of(costs)) for key, costs in found.items()]
     engines = [bench for bench in cases.values() if isinstance(bench, hops.EngineBench)]
     split = {str(bench.size): hops.split_of(bench) for bench in engines}
@@ -85,7 +86,7 @@ def run_latency(broker, quick, folder):
             say(f"latency at {rate:,} msg/s, QoS {qos}")
             gc.collect()
             gc.freeze()  # a collection here would count as the daemon's latency
-            rows.append(latency.run(broker, rate, qos, 7 if quick else 20, folder))
+            rows.append(latency.run(broker, rate, qos, 6 if quick else 15, folder))
     return rows
 
 
@@ -95,7 +96,7 @@ def main():
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
     parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
     args = parser.parse_args()
-    parts = args.part or PARTS
+    parts = args.part or (PARTS[:2] if args.quick else PARTS)
     os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
     use_cache(latency.CACHE)
     result = {"machine": machine(), "hops": [], "split": {}, "latency": [], "operators": {}}

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from daemon.transport.listener import Listener
 from tests.bench.measure import threads_ns
 from tests.bench.peer import Peer, frame
+from tests.bench.publisher import HOT_PER_SECOND
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "bench"
@@ -25,6 +27,7 @@ CONFIG = """
 gateway: bench
 broker: {{url: "{url}"}}
 http: {{enabled: false}}
+limits: {{series_max: 20000}}
 log: {{format: json, level: warning}}
 sources:
   plant:
@@ -37,7 +40,7 @@ pipelines:
     from: plant
     where: {{channel: temperature}}
     steps: [validate: {{min: -40, max: 200}}]
-    alert: {{when: {{above: 90, deadband: 5}}, topic: "alerts/hot/{{device}}"}}
+    alert: {{when: {{above: 90, deadband: 5}}, topic: "alerts/hot/{{site}}/{{device}}"}}
   trend:
     from: plant
     where: {{channel: pressure}}
@@ -45,7 +48,7 @@ pipelines:
       - validate: {{min: 0, max: 100}}
       - rolling: {{stat: mean, window: 60s}}
       - ewma: {{halflife: 30s}}
-    alert: {{when: {{above: 50}}, topic: "alerts/trend/{{device}}"}}
+    alert: {{when: {{above: 50}}, topic: "alerts/trend/{{site}}/{{device}}"}}
 """
 
 
@@ -64,8 +67,8 @@ class Daemon:
         i = 0
         while not heard:
             if self.process.poll() is not None or time.monotonic() > until:
-                self.log.seek(0)
-                raise RuntimeError(f"the daemon is not there: {self.log.read()[-2000:]}")
+                self.process.kill()
+                raise RuntimeError(f"the daemon is not there: {self._text()[-2000:]}")
             body = b'{"ts":%d,"temperature":%d,"pressure":3}' % (time.time_ns(), 120 - i % 2 * 90)
             peer.send(frame("plant/north/probe", body))
             time.sleep(0.2)
@@ -76,8 +79,14 @@ class Daemon:
     def stop(self):
         self.process.terminate()
         status = self.process.wait(20)
+        self.said = self._text()
         self.log.close()
-        assert status == 0, "the daemon says that something was lost"
+        if status != 0:
+            raise RuntimeError(f"the daemon ended with {status}: {self.said[-2000:]}")
+
+    def _text(self):
+        self.log.seek(0)
+        return self.log.read().decode()
 
 
 def run(broker, rate, qos, seconds, folder):
@@ -100,7 +109,11 @@ def run(broker, rate, qos, seconds, folder):
         daemon.stop()
         listener.stop()
     found |= _latency(heard, found.pop("from_ns"))
-    assert found["raised"] == found["hot"], f"{found['raised']} alerts of {found['hot']} hot"
+    if found["raised"] != found["hot"]:
+        raise RuntimeError(
+            f"{found['raised']} alerts for {found['hot']} hot messages; not from "
+            f"{_silent(heard, rate)}; the daemon said:\n{daemon.said}"
+        )
     found["valid"] = _valid(found, rate)
     return {"rate": rate, "qos": qos} | found
 
@@ -155,6 +168,14 @@ def _raised(heard):
     """[(arrival, event)] of every alert that became active, but for the probe's."""
     events = [(now, json.loads(load)) for now, topic, load in heard if not topic.endswith("probe")]
     return [(now, event) for now, event in events if event["type"].endswith("active")]
+
+
+def _silent(heard, rate):
+    """Devices that were hot, as the publisher chooses them, and told of less often than that."""
+    told = Counter(event["data"]["labels"]["device"] for _, event in _raised(heard))
+    every, devices = rate // HOT_PER_SECOND + 1, rate // 2
+    hot = Counter(f"d{i * every % devices}" for i in range(sum(told.values()) + 1))
+    return sorted(hot - told)
 
 
 def _wait_for(heard, n, patience_s=5):
