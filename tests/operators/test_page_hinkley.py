@@ -59,6 +59,14 @@ def test_without_forgetting_a_score_is_the_largest_of_any_stretch_that_ends_here
             assert (out.value[i] > 0) == (up > down) or out.value[i] == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "each"),
+    [({"threshold": 20}, 250), ({"threshold": 50}, 1600), ({"delta": 0.25}, 22_000)],
+)
+def test_false_alarms_of_noise_are_as_many_as_the_page_says(options, each):
+    assert signals(noise(1_000_000), **options).size == pytest.approx(1e6 / each, rel=0.25)
+
+
 def test_up_is_positive_and_down_is_negative():
     for shift in (3, -3):
         out = feed(runner("page_hinkley", {"std": 1}), np.r_[noise(100), shift + noise(100, 1)])
