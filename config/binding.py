@@ -59,7 +59,7 @@ def bind_what_is_good(
             if any(f["type"] == "missing" and f["loc"] in gone for f in faults):
                 break  # it was there, and what is wrong with it is said
             document.problems += problems_of(document, node, model, error)
-            if not all([_left_out(values, f["loc"], f["type"], gone) for f in faults]):
+            if not all(_left_out(values, f["loc"], f["type"], gone) for f in faults):
                 break
         else:
             return bound, len(document.problems) == problems_before

@@ -226,7 +226,7 @@ def pack(operator: Operator, sets: list[Params], capacity: int) -> Any:
 def load_all() -> Mapping[str, Operator]:
     """Every operator: the files of `pipelines/operators`, then installed entry points.
 
-    Raises ValueError when two operators have one name, or an entry point is no `Operator`.
+    Raises ValueError when two have one name, TypeError when an entry point is no `Operator`.
     """
     found: dict[str, Operator] = {}
     package = importlib.import_module("pipelines.operators")
@@ -237,7 +237,7 @@ def load_all() -> Mapping[str, Operator]:
         loaded.append(getattr(module, "OPERATOR", module))
     for operator in loaded:
         if not isinstance(operator, Operator):
-            raise ValueError(f"entry point in {GROUP} is no Operator: {operator!r}")
+            raise TypeError(f"entry point in {GROUP} is no Operator: {operator!r}")
         if operator.name in found:
             raise ValueError(f"two operators are called {operator.name!r}")
         found[operator.name] = operator

@@ -4,12 +4,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipelines.jit import use_cache
 from tests.daemons import DaemonProcess
 from tests.mosquitto import Mosquitto
 
 os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
+# A kernel that compiles within an example takes a second: no deadline says anything here.
+settings.register_profile("sensorweir", deadline=None, print_blob=True)
+settings.load_profile("sensorweir")
 use_cache(Path(__file__).parent.parent / ".cache" / "tests")
 
 

@@ -1,5 +1,7 @@
 """The alert state machine: drawn in time, against a run-length oracle, cut and interpreted."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,7 +25,7 @@ def told(values, cuts=(), until=None, times=None, **limits):
     edges = sorted({0, *cuts, len(x)})
     outs = [
         take(out, np.arange(out.size))
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in itertools.pairwise(edges)
         for out in [runner.run(part(batch, a, b))]
     ]
     if until is not None:

@@ -258,7 +258,7 @@ def checked(folder, raw):
 @given(st.binary(max_size=300))
 @settings(max_examples=100)
 def test_random_bytes_never_crash_the_loader(tmp_path_factory, raw):
-    checked(tmp_path_factory.getbasetemp(), raw)
+    checked(tmp_path_factory.mktemp("fuzz"), raw)
 
 
 WORDS = ["{", "}", "[", "]", ": ", "\n", "  ", "'", "null", "[]", "{}", "-1", "true", "${X}", "x",
@@ -273,7 +273,7 @@ def test_mutated_configurations_never_crash_the_loader(tmp_path_factory, seed):
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(tokens))
         tokens[at : at + rng.randint(0, 2)] = [rng.choice(WORDS)] * rng.randint(0, 2)
-    checked(tmp_path_factory.getbasetemp(), " ".join(tokens).encode())
+    checked(tmp_path_factory.mktemp("fuzz"), " ".join(tokens).encode())
 
 
 MANY_MISTAKES = """\

@@ -46,7 +46,9 @@ def page():
     text = [HEAD]
     for name, op in sorted(load_all().items()):
         schema = op.params.model_json_schema()
-        text.append(f"## {name}\n\n{op.summary} Emits a {op.emits}.\n\n```yaml\n- {op.example}\n```\n")
+        text.append(
+            f"## {name}\n\n{op.summary} Emits a {op.emits}.\n\n```yaml\n- {op.example}\n```\n"
+        )
         text.append("\n| parameter | value | default | |\n|---|---|---|---|\n")
         for field, about in schema.get("properties", {}).items():
             words = about.get("description", "").replace("|", "\\|")
