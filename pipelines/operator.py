@@ -85,6 +85,7 @@ def column(dtype: str, width: int | str = 0) -> Any:
 
 
 RING_START: Final = 16
+RELAY_ROWS: Final = 1024
 
 
 def _shape(col: Column, rows: int, ring: int, params: Any) -> tuple[int, ...]:
@@ -138,10 +139,14 @@ def resized(state: Any, rows: int, ring: int, params: Any) -> Any:
 
 
 def _relay(old: Any, new: Any, first: Any, seen: Any) -> None:
-    """Move ring contents to their slots in a wider ring."""
-    for s in np.flatnonzero(seen > first):
-        p = np.arange(first[s], seen[s])
-        new[s, p % new.shape[1]] = old[s, p % old.shape[1]]
+    """Move ring contents to their slots in a wider ring, some rows at a time to bound memory."""
+    slot = np.arange(old.shape[1])
+    for begin in range(0, first.size, RELAY_ROWS):
+        some = slice(begin, begin + RELAY_ROWS)
+        oldest = first[some, None]
+        position = oldest + (slot - oldest) % slot.size
+        row, column_ = np.nonzero(position < seen[some, None])
+        new[begin + row, position[row, column_] % new.shape[1]] = old[begin + row, column_]
 
 
 # --- parameters --------------------------------------------------------------------------
