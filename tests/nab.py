@@ -8,24 +8,15 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 DATA = Path(__file__).parent / "data" / "nab"
 CSV = DATA / "machine_temperature_system_failure.csv"
-TOPIC = "plant/{site}/machine/{device}/telemetry"
 SAMPLES = 22_695
 
-SOURCES = {"machines": {"topic": TOPIC, "time": {"field": "ts", "unit": "ms"}, "seq": "seq"}}
-PIPELINES = {
-    "odd_mad": {
-        "from": "machines",
-        "steps": [{"mad": {"window": "1d", "k": 6, "min_samples": 60}}],
-        "alert": {"when": {"off_delay": "1h"}, "severity": "warning"},
-    },
-    "odd_zscore": {
-        "from": "machines",
-        "steps": [{"zscore": {"window": "1d", "k": 5, "min_samples": 60}}],
-        "alert": {"when": {"off_delay": "1h"}, "severity": "warning"},
-    },
-}
+_EXAMPLE = Path(__file__).parent.parent / "config" / "examples" / "machine" / "gateway.yaml"
+_WRITTEN = yaml.safe_load(_EXAMPLE.read_text())
+SOURCES, PIPELINES = _WRITTEN["sources"], _WRITTEN["pipelines"]
 
 
 def payloads():
