@@ -47,7 +47,8 @@ def demo(
     from daemon.cli import broker
     from daemon.cli.show import Show
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # also when a shell had them ignored
+        signal.signal(number, _interrupt)
     with tempfile.TemporaryDirectory(prefix="sensorweir-demo-") as folder:
         home = Path(folder)
         try:
