@@ -27,6 +27,7 @@ from daemon.transport import Wiring, make_transport
 from pipelines import warmup
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
+from pipelines.reorder import FORCED
 
 log = logging.getLogger(__name__)
 
@@ -191,6 +192,16 @@ class App:
 
     def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
         engine = self.engine
+
+        def counted(name: str) -> Callable[[], float]:
+            """Sum of one counter over the steps of all pipelines, since each of them began."""
+            return lambda: sum(
+                n
+                for pipeline in list(engine.graph.pipelines.values())
+                for key, n in pipeline.counters().items()
+                if key.rpartition(".")[2] == name
+            )
+
         return {
             "alerts_active": (
                 "Alerts that are active now.",
@@ -201,6 +212,19 @@ class App:
                 lambda: sum(len(s.table) for s in engine.graph.sources.values()),
             ),
             "pipelines": ("Pipelines running.", lambda: len(engine.graph.pipelines)),
+            "window_samples_late": ("Samples for windows already closed.", counted("late")),
+            "window_samples_truncated": (
+                "Samples that left a window early, because of limits.state_bytes_max.",
+                counted("truncated"),
+            ),
+            "pipeline_series_refused": (
+                "Series that a pipeline had no room for, because of limits.series_max.",
+                counted("series_refused"),
+            ),
+            "samples_hurried": (
+                "Samples that could not wait for earlier ones: limits.reorder_samples_max.",
+                lambda: sum(int(s.reorder.fate[FORCED]) for s in engine.graph.sources.values()),
+            ),
             "turns": ("Turns of the engine since the start.", lambda: engine.turns),
         }
 

@@ -1,0 +1,37 @@
+"""The daemon's own numbers: what steps leave out shows in the metrics."""
+
+from prometheus_client.exposition import generate_latest
+
+from config.load import Loaded
+from daemon.app import App
+from daemon.clock import ManualClock
+from daemon.metrics import registry
+from tests.graphs import T0, Feed, b, gateway
+
+PIPELINES = {
+    "minutes": {
+        "from": "boilers",
+        "steps": [{"aggregate": {"size": "1m", "stats": ["mean"]}}],
+        "publish": {"topic": "agg/{device}"},
+    }
+}
+
+
+def scraped(app):
+    lines = generate_latest(registry(app.ledger, app._gauges())).decode().splitlines()
+    return {k: float(v) for k, v in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
+
+
+def test_what_steps_leave_out_is_in_the_metrics():
+    made = gateway(PIPELINES, broker={"url": "memory://"}, limits={"series_max": 2})
+    app = App(Loaded(made, (), ()), lambda: None, ManualClock(T0))
+    before = scraped(app)
+    feed = Feed(app.engine.graph)
+    feed.send([(0, b("b1"), 1), (1, b("b1"), 2)])
+    feed.until(200)  # silent for long enough: the first window is closed
+    feed.send([(5, b("b1"), 3, 200), (300, b("b1"), 4, 300)])
+    after = scraped(app)
+    assert before["sensorweir_window_samples_late"] == 0
+    assert after["sensorweir_window_samples_late"] == 1
+    for name in ("window_samples_truncated", "pipeline_series_refused", "samples_hurried"):
+        assert after[f"sensorweir_{name}"] == 0
