@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from config.model import Limits, Upstream, Value
+from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting
 from pipelines.alerts import CLEARED, KIND, UPDATED
@@ -56,7 +56,6 @@ class Pipeline:
             last = self.stages[-1] if self.stages else None
             self.alerting = Alerting((gateway, name), spec.alert, spec.values, last, limits)
             self.alerting.connect(table)
-        self.samples_in = 0
         self._causes: dict[int, deque[str]] = {}
 
     @property
@@ -99,7 +98,6 @@ class Pipeline:
         ticking = tick_ns is not None
         if ticking:
             self.selection.tick(upstream)
-        self.samples_in += batch.size
         for stage in self.stages:
             if batch.size == 0 and not ticking:
                 break
@@ -124,20 +122,14 @@ class Pipeline:
         batch = samples(row, np.array([since_ns], np.int64), np.ones(1))
         return Flow(batch, self.table, (self.alerting.alert_id(labels, since_ns),))
 
-    def revalue(self, values: Mapping[str, Value]) -> None:
-        """Take other per-device values; state stays as it is."""
-        self.spec = self.spec.model_copy(update={"values": dict(values)})
-        for stage in self.stages:
-            stage.revalue(values)
-        if self.alerting is not None:
-            self.alerting.revalue(values)
-
     def present(self, spec: Spec) -> None:
-        """Take what does not touch the state: topics, texts, severity, values."""
+        """Take what does not touch the state: topics, texts, severity, per-device values."""
         self.spec = spec
-        self.revalue(spec.values)
+        for stage in self.stages:
+            stage.revalue(spec.values)
         if self.alerting is not None and spec.alert is not None:
             self.alerting.alert = spec.alert
+            self.alerting.revalue(spec.values)
 
     def retire(self, reason: str) -> list[Event]:
         """Events that end what this pipeline has told, before it goes away."""

@@ -74,6 +74,20 @@ Rows = rows_of(Quorum)
 
 
 @kernel
+def counting(g: int, used: int, now: int, name: Any, active: Any, until_ns: Any) -> int:
+    """Distinct members of group `g` that are active, or were raised less than `within` ago."""
+    count = 0
+    for j in range(used):
+        if active[g, j] == 1 or until_ns[g, j] > now:
+            counts = 1
+            for k in range(j):
+                if name[g, k] == name[g, j] and (active[g, k] == 1 or until_ns[g, k] > now):
+                    counts = 0
+            count += counts
+    return count
+
+
+@kernel
 def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -> int:
     """Tell how many members are active, each time that number changes.
 
@@ -119,16 +133,7 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
                         state.until_ns[g, at] = now + params.within[params.row[g]]
                     state.active[g, at] = 1 if x > 0.5 else 0
             state.now_ns[g] = now
-            count = 0
-            for j in range(used):
-                if state.active[g, j] == 1 or state.until_ns[g, j] > now:
-                    counts = 1
-                    for k in range(j):
-                        if state.name[g, k] == state.name[g, j] and (
-                            state.active[g, k] == 1 or state.until_ns[g, k] > now
-                        ):
-                            counts = 0
-                    count += counts
+            count = counting(g, used, now, state.name, state.active, state.until_ns)
             if count != state.told[g]:
                 state.told[g] = count
                 out.series[n] = g
@@ -158,16 +163,7 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: An
             if now == clock_ns[g]:
                 break
             state.now_ns[g] = now
-            count = 0
-            for j in range(used):
-                if state.active[g, j] == 1 or state.until_ns[g, j] > now:
-                    counts = 1
-                    for k in range(j):
-                        if state.name[g, k] == state.name[g, j] and (
-                            state.active[g, k] == 1 or state.until_ns[g, k] > now
-                        ):
-                            counts = 0
-                    count += counts
+            count = counting(g, used, now, state.name, state.active, state.until_ns)
             if count != state.told[g]:
                 state.told[g] = count
                 out.series[n] = g
