@@ -52,6 +52,8 @@ class Operator:
     regroup: Callable[[Any, Labels, tuple[str, ...]], tuple[Labels, int] | None] | None = None
     """(params, labels, group_by) → labels of the group and a slot number, None to ignore the
     series. The step then gets a `GroupedBatch`, and its state has a row per group."""
+    per_member: bool = False
+    """With `regroup`: rows of `out` are series that came in (`batch.member`), not groups."""
     expected: Callable[[Any], tuple[Labels, ...]] | None = None
     """Labels that shall have a row from the start, before any sample."""
     version: int = 1

@@ -1,6 +1,6 @@
 """Stage: one step in its place, between the series that go in and the series that come out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,68 +44,120 @@ class ParamSets:
         return {k: resolve(self.values, r, labels) for k, r in self.references.items()}
 
 
+class Places:
+    """Which rows a step takes, which rows its state has, and which rows come out of it."""
+
+    def __init__(self, operator: Operator, rows_max: int) -> None:
+        self.operator = operator
+        self.groups = self.table_in = SeriesTable(rows_max)
+        """`groups`: what the rows of the state stand for; `table_in` itself without regrouping."""
+        self.unheard: set[int] = set()
+        """Rows of expected series that no member has joined."""
+        self._group: I4 = np.full(64, FULL, np.int32)
+        self._slot: I4 = np.zeros(64, np.int32)
+        self._members = 0
+
+    @property
+    def table_out(self) -> SeriesTable:
+        """Series of what comes out."""
+        return self.table_in if self.operator.per_member else self.groups
+
+    def join(self, row: int, chosen: tuple[Labels, int] | None) -> None:
+        """Let row `row` of `table_in` belong to a group, or to none."""
+        if row >= self._group.size:
+            self._group = np.concatenate((self._group, np.full(row, FULL, np.int32)))
+            self._slot = np.concatenate((self._slot, np.zeros(row, np.int32)))
+        if chosen is not None:
+            group = self.groups.intern(chosen[0])
+            self._group[row], self._slot[row] = group, chosen[1]
+            if group in self.unheard:
+                self.unheard.remove(group)
+                self.groups.clock_ns[group] = NEVER
+
+    def group_of(self, rows: I4) -> I4:
+        """State row of each of these rows of `table_in`, FULL for those that are ignored."""
+        return self._group[rows] if self.operator.regroup else rows
+
+    def grouped(self, batch: Batch) -> GroupedBatch:
+        """The same rows by group; those that belong to none left out."""
+        group = self._group[batch.series]
+        if (group == FULL).any():
+            batch = take(batch, group != FULL)
+            group = self._group[batch.series]
+        slot = self._slot[batch.series]
+        return GroupedBatch(*batch._replace(series=group), batch.series, slot)
+
+    def sync(self, choose: Callable[[Labels], tuple[Labels, int] | None]) -> None:
+        """Give new series their group, and groups the time of their members."""
+        for row in range(self._members, len(self.table_in)):
+            self.join(row, choose(self.table_in.labels(row)))
+        self._members = len(self.table_in)
+        group = self._group[: self._members]
+        known = group != FULL
+        clock_ns = self.table_in.clock_ns[: self._members]
+        np.maximum.at(self.groups.clock_ns, group[known], clock_ns[known])
+
+
 class Stage:
     """An operator between two series tables; the same table when it keeps the series apart."""
 
     def __init__(
-        self, operator: Operator, sets: ParamSets, group_by: tuple[str, ...], limits: Limits
+        self,
+        operator: Operator,
+        sets: ParamSets,
+        group_by: tuple[str, ...],
+        limits: Limits,
+        places: Places | None = None,
     ) -> None:
+        """`places`: those of a stage that this one repeats, with a state of its own."""
         self.operator = operator
         self.sets = sets
         self.group_by = group_by
+        self.limits = limits
         self.runner = StepRunner(operator, sets.sets, limits.series_max, limits.state_bytes_max)
-        self.table_in = self.table_out = SeriesTable(limits.series_max)
-        self._group: I4 = np.full(64, FULL, np.int32)
-        self._slot: I4 = np.zeros(64, np.int32)
-        self._members = 0
+        self.places = places or Places(operator, limits.series_max)
         self._assigned = 0
-        self._unheard: set[int] = set()
-        """Rows of expected series that no member has joined."""
+
+    def twin(self) -> "Stage":
+        """The same step between the same tables, with fresh state."""
+        return Stage(self.operator, self.sets, self.group_by, self.limits, self.places)
 
     def connect(self, table_in: SeriesTable) -> SeriesTable:
         """Take samples of these series; the table of what comes out."""
-        self.table_in = table_in
+        self.places.table_in = table_in
         if self.operator.regroup is None:
-            self.table_out = table_in
+            self.places.groups = table_in
         if self.operator.expected is not None:
             for labels in self.operator.expected(self.sets.sets[0]):
-                self._unheard.add(self.table_out.intern(labels))
-        return self.table_out
+                self.places.unheard.add(self.places.groups.intern(labels))
+        return self.places.table_out
 
     def run(self, batch: Batch, tick_ns: int | None) -> Batch:
         """What comes of these rows, and of the time that has passed when it is a tick."""
         self.sync()
-        out = self.runner.run(self._grouped(batch) if self.operator.regroup else batch)
+        out = self.runner.run(self.places.grouped(batch) if self.operator.regroup else batch)
         if tick_ns is None or self.operator.tick is None:
             return out
-        for row in self._unheard:  # nobody's event time: ours is all there is
-            self.table_out.clock_ns[row] = tick_ns
-        return self.runner.tick(self.table_out.clock_ns, len(self.table_out), append=True)
+        groups = self.places.groups
+        for row in self.places.unheard:  # nobody's event time: ours is all there is
+            groups.clock_ns[row] = tick_ns
+        return self.runner.tick(groups.clock_ns, len(groups), append=True)
 
     def sync(self) -> None:
         """Give new series their group and their parameters."""
         if self.operator.regroup is not None:
-            for row in range(self._members, len(self.table_in)):
-                self._join(row, self.table_in.labels(row))
-            self._members = len(self.table_in)
-            known = self._group[: self._members] != FULL
-            np.maximum.at(
-                self.table_out.clock_ns,
-                self._group[: self._members][known],
-                self.table_in.clock_ns[: self._members][known],
-            )
-        if self._assigned < len(self.table_out):
+            self.places.sync(self._choose)
+        if self._assigned < len(self.places.groups):
             self.assign(self._assigned)
 
     def assign(self, first: int = 0) -> None:
-        """Resolve the parameters of the series from row `first` on."""
-        indices = [
-            self.sets.of(self.table_out.labels(row)) for row in range(first, len(self.table_out))
-        ]
+        """Resolve the parameters of the state's rows from `first` on."""
+        groups = self.places.groups
+        indices = [self.sets.of(groups.labels(row)) for row in range(first, len(groups))]
         self.runner.use(self.sets.sets)
         for row, index in enumerate(indices, first):
             self.runner.assign(row, index)
-        self._assigned = len(self.table_out)
+        self._assigned = len(groups)
 
     def revalue(self, values: Mapping[str, Value]) -> None:
         """Take other per-device values; state stays as it is."""
@@ -113,36 +165,19 @@ class Stage:
         self.assign()
 
     def group(self, row: int) -> int:
-        """Row of `table_out` that a row of `table_in` belongs to, FULL when it is ignored."""
-        if self.operator.regroup is None:
+        """Row of the output that a row of the input leads to, FULL when it is ignored."""
+        if self.operator.regroup is None or self.operator.per_member:
             return row
         self.sync()
-        return int(self._group[row])
+        return int(self.places.group_of(np.array([row], np.int32))[0])
 
     def params_of(self, labels: Labels) -> Params:
         """The parameters that a series with these labels has."""
         return self.sets.sets[self.sets.of(labels)]
 
-    def _join(self, row: int, labels: Labels) -> None:
+    def _choose(self, labels: Labels) -> tuple[Labels, int] | None:
         assert self.operator.regroup is not None
-        if row >= self._group.size:
-            self._group = np.concatenate((self._group, np.full(row, FULL, np.int32)))
-            self._slot = np.concatenate((self._slot, np.zeros(row, np.int32)))
-        chosen = self.operator.regroup(self.sets.sets[0], labels, self.group_by)
-        if chosen is not None:
-            self._group[row] = self.table_out.intern(chosen[0])
-            self._slot[row] = chosen[1]
-            if self._group[row] in self._unheard:
-                self._unheard.remove(int(self._group[row]))
-                self.table_out.clock_ns[self._group[row]] = NEVER
-
-    def _grouped(self, batch: Batch) -> GroupedBatch:
-        group = self._group[batch.series]
-        if (group == FULL).any():
-            batch = take(batch, group != FULL)
-            group = self._group[batch.series]
-        slot = self._slot[batch.series]
-        return GroupedBatch(*batch._replace(series=group), batch.series, slot)
+        return self.operator.regroup(self.sets.sets[0], labels, self.group_by)
 
 
 class Selection:
