@@ -101,7 +101,8 @@ class Pipeline:
         for stage in self.stages:
             if batch.size == 0 and not ticking:
                 break
-            batch = stage.run(batch, tick_ns)
+            stage.sync()
+            batch = stage.run(batch, None if tick_ns is None else stage.clocks(tick_ns))
         told: list[Event] = []
         alerts = Flow(_NOTHING, self.table)
         if self.spec.publish is not None and batch.size:
@@ -128,8 +129,7 @@ class Pipeline:
         for stage in self.stages:
             stage.revalue(spec.values)
         if self.alerting is not None and spec.alert is not None:
-            self.alerting.alert = spec.alert
-            self.alerting.revalue(spec.values)
+            self.alerting.present(spec.alert, spec.values)
 
     def retire(self, reason: str) -> list[Event]:
         """Events that end what this pipeline has told, before it goes away."""

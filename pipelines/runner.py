@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from config.params import Params
-from pipelines.batch import I8, Batch, GroupedBatch, new_batch, rows
+from pipelines.batch import I4, I8, Batch, GroupedBatch, new_batch, rows
 from pipelines.operator import (
     GROWING,
     RING,
@@ -138,6 +138,24 @@ class StepRunner:
         self.state = resized(state, self._capacity, ring, self._params)
         if ring_width(state):
             self.state.ring_fixed[0] = 0
+
+    def adopt(self, other: "StepRunner", rows_of: I4) -> None:
+        """Take over the state that `other`, of the same operator, has for these series rows."""
+        if rows_of.size == 0:
+            return
+        self.ensure(int(rows_of.max()) + 1)
+        other.ensure(int(rows_of.max()) + 1)
+        ring = max(ring_width(self.state), ring_width(other.state))
+        self.widen(ring)
+        other.widen(ring)
+        mine, theirs = self._per_series(self.state), self._per_series(other.state)
+        for into, source in zip(mine, theirs, strict=True):
+            into[rows_of] = source[rows_of]
+
+    def widen(self, ring: int) -> None:
+        """Make the rings of the state at least this wide; the place of an entry depends on it."""
+        if ring_width(self.state) < ring:
+            self.state = resized(self.state, self._capacity, ring, self._params)
 
     def counters(self) -> dict[str, int]:
         """What the operator counted since its state began: its SINGLE columns of type i8."""

@@ -1,17 +1,20 @@
 """Stage: one step in its place, between the series that go in and the series that come out."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from config.model import Limits, Value
 from config.params import Params
-from pipelines.batch import I4, Batch, GroupedBatch, take
+from pipelines.batch import I4, I8, Batch, GroupedBatch, take
 from pipelines.operator import Operator
 from pipelines.runner import StepRunner
 from pipelines.series import FULL, NEVER, Labels, SeriesTable
 from pipelines.values import Resolved, matches, reference, resolve
+
+
+LATEST: Final = np.iinfo(np.int64).max
 
 
 class ParamSets:
@@ -53,6 +56,8 @@ class Places:
         """`groups`: what the rows of the state stand for; `table_in` itself without regrouping."""
         self.unheard: set[int] = set()
         """Rows of expected series that no member has joined."""
+        self.delay_ns = 0
+        """How far what comes out is behind what went in."""
         self._group: I4 = np.full(64, FULL, np.int32)
         self._slot: I4 = np.zeros(64, np.int32)
         self._members = 0
@@ -92,10 +97,22 @@ class Places:
         for row in range(self._members, len(self.table_in)):
             self.join(row, choose(self.table_in.labels(row)))
         self._members = len(self.table_in)
-        group = self._group[: self._members]
-        known = group != FULL
-        clock_ns = self.table_in.clock_ns[: self._members]
-        np.maximum.at(self.groups.clock_ns, group[known], clock_ns[known])
+        self._advance()
+
+    def _advance(self) -> None:
+        """Let groups come as far in time as their members have."""
+        group, theirs = self._group[: self._members], self.table_in.clock_ns[: self._members]
+        heard = (group != FULL) & (theirs != NEVER)
+        group, theirs = group[heard], theirs[heard] - self.delay_ns
+        ours = self.groups.clock_ns
+        if not self.operator.slowest:
+            np.maximum.at(ours, group, theirs)
+        elif theirs.size:
+            slowest = np.full(ours.size, LATEST, np.int64)
+            np.minimum.at(slowest, group, theirs)
+            slowest[list(self.unheard)] = theirs.min()
+            known = slowest != LATEST
+            ours[known] = np.maximum(ours[known], slowest[known])
 
 
 class Stage:
@@ -132,16 +149,20 @@ class Stage:
                 self.places.unheard.add(self.places.groups.intern(labels))
         return self.places.table_out
 
-    def run(self, batch: Batch, tick_ns: int | None) -> Batch:
-        """What comes of these rows, and of the time that has passed when it is a tick."""
+    def run(self, batch: Batch, clock_ns: I8 | None) -> Batch:
+        """What comes of these rows, and then of time having come to `clock_ns` of each row."""
         self.sync()
         out = self.runner.run(self.places.grouped(batch) if self.operator.regroup else batch)
-        if tick_ns is None or self.operator.tick is None:
+        if clock_ns is None or self.operator.tick is None:
             return out
+        return self.runner.tick(clock_ns, len(self.places.groups), append=True)
+
+    def clocks(self, tick_ns: int) -> I8:
+        """How far the time of each row of the state is; `tick_ns` is the recorded tick."""
         groups = self.places.groups
         for row in self.places.unheard:  # nobody's event time: ours is all there is
             groups.clock_ns[row] = tick_ns
-        return self.runner.tick(groups.clock_ns, len(groups), append=True)
+        return groups.clock_ns
 
     def sync(self) -> None:
         """Give new series their group and their parameters."""

@@ -138,7 +138,8 @@ class Plant:
     def time(self, t):
         """Processing time comes to `t`; event time stays where it is."""
         nothing = samples(np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0))
-        return self.named(self.stage.run(nothing, round(t * SECOND)))
+        self.stage.sync()
+        return self.named(self.stage.run(nothing, self.stage.clocks(round(t * SECOND))))
 
     def named(self, out):
         return [
