@@ -114,6 +114,16 @@ def by_series(out):
     return take(out, np.argsort(out.series, kind="stable"))
 
 
+def rows_of(case, made, out, s):
+    """Rows that came of series or group `s`, also those that are rows of its members."""
+    of = out.series
+    if case.operator.per_member:
+        group = np.zeros(made.batch.member.max() + 1, np.int32)
+        group[made.batch.member] = made.batch.series
+        of = group[out.series]
+    return take(out, np.flatnonzero(of == s))
+
+
 def assert_same(got, want):
     """Equal bit for bit, NaN included."""
     for name in ("series", "t_ns", "start_ns", "value", "quality", "fields"):

@@ -39,3 +39,4 @@ class Row(NamedTuple):
     value: float
     quality: int
     fields: tuple = ()
+    member: int = 0  # of an operator with `per_member`: the series that this row belongs to
