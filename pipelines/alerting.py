@@ -6,37 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
-
 from config.errors import printable
 from config.model import Alert, Value
 from config.model import Limits as Bounds
 from pipelines import events
-from pipelines.alerts import (
-    ACTIVE,
-    CLEARED,
-    KIND,
-    NORMAL,
-    OPERATOR,
-    OWN_FIELDS,
-    RAISED,
-    UPDATED,
-    WORST,
-    Limits,
-)
+from pipelines.alerts import CLEARED, KIND, OWN_FIELDS, RAISED, UPDATED, WORST
 from pipelines.batch import Batch
 from pipelines.events import Event, event_id, rfc3339
-from pipelines.runner import StepRunner
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
-from pipelines.values import reference, resolve
+from pipelines.watch import LimitSets, Watch
 
 _TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED, UPDATED: events.UPDATED}
 _STATES: Final = {RAISED: "active", CLEARED: "cleared", UPDATED: "active"}
 
 
 class Alerting:
-    """State machine of one pipeline's alert, with the limits that each series has."""
+    """What one pipeline tells about its alert."""
 
     def __init__(
         self,
@@ -49,50 +35,31 @@ class Alerting:
         """`identity`: names of gateway and pipeline; `last`: the step whose output is watched."""
         self.gateway, self.pipeline = identity
         self.alert = alert
-        self.values = values
-        self.last = last
         self.fields: tuple[str, ...] = last.runner.fields if last else ()
         self.span = _span(last)
-        self.table = SeriesTable(bounds.series_max)
-        self._sets: list[Limits] = []
-        self._origin: list[str] = []
-        self._index: dict[tuple[Limits, str], int] = {}
-        self._of_row: list[int] = []
-        self._limits_of(())
-        self.runner = StepRunner(OPERATOR, self._sets, bounds.series_max, bounds.state_bytes_max)
+        self.watch = Watch(LimitSets(alert, values, last), bounds)
+
+    @property
+    def table(self) -> SeriesTable:
+        """The series whose alert this is."""
+        return self.watch.table
 
     def connect(self, table: SeriesTable) -> None:
         """Watch these series."""
-        self.table = table
+        self.watch.connect(table)
 
     def run(self, batch: Batch, ticking: bool) -> Batch:
         """Transitions in order: a row for each change of each series' state."""
-        if len(self._of_row) < len(self.table):
-            self.assign(len(self._of_row))
-        out = self.runner.run(batch)
-        if ticking:
-            out = self.runner.tick(self.table.clock_ns, len(self.table), append=True)
-        return out
+        return self.watch.run(batch, ticking)
 
-    def assign(self, first: int = 0) -> None:
-        """Resolve the limits of the series from row `first` on."""
-        self._of_row[first:] = [
-            self._limits_of(self.table.labels(row)) for row in range(first, len(self.table))
-        ]
-        self.runner.use(self._sets)
-        for row in range(first, len(self.table)):
-            self.runner.assign(row, self._of_row[row])
-
-    def revalue(self, values: Mapping[str, Value]) -> None:
-        """Take other per-device values; states stay as they are."""
-        self.values = values
-        self._sets, self._origin, self._index = [], [], {}
-        self._limits_of(())
-        self.assign()
+    def present(self, alert: Alert, values: Mapping[str, Value]) -> None:
+        """Take other texts, severities and per-device values; states stay as they are."""
+        self.alert = alert
+        self.watch.revalue(alert, values)
 
     def active(self) -> list[int]:
         """Rows of the series whose alert is active."""
-        return [int(row) for row in np.flatnonzero(self.runner.state.phase == ACTIVE)]
+        return self.watch.active()
 
     def tell(self, out: Batch, causes: Callable[[int, int], tuple[str, ...]]) -> list[Event]:
         """The events of these transitions; `causes(row, onset)` names what led to one."""
@@ -115,17 +82,7 @@ class Alerting:
     def recall(self, labels: Labels, since_ns: int, value: float, worst: float) -> bool:
         """Go on with an alert that was active before a restart; False when it is known here."""
         row = self.table.intern(labels)
-        if row == FULL:
-            return False
-        self.assign(len(self._of_row))
-        self.runner.ensure(row + 1)
-        state = self.runner.state
-        if state.phase[row] != NORMAL:
-            return False
-        state.phase[row], state.clearing[row] = ACTIVE, 0
-        state.since_ns[row] = since_ns
-        state.last[row], state.worst[row] = value, worst
-        return True
+        return row != FULL and self.watch.recall(row, since_ns, value, worst)
 
     def alert_id(self, labels: Labels, since_ns: int) -> str:
         """What all events of one alert, from its onset to its end, have in common."""
@@ -136,68 +93,19 @@ class Alerting:
 
         A condition that still holds raises it again with the next sample, as a new alert.
         """
-        state = self.runner.state
         for row in self.active():
-            onset = int(state.since_ns[row])
+            onset = int(self.watch.state.since_ns[row])
             if self.alert_id(self.table.labels(row), onset) == alert:
                 told = self._ended(row, "reset")
-                state.phase[row], state.clearing[row] = NORMAL, 0
+                self.watch.reset(row)
                 return [told]
         return []
 
     # --- inside --------------------------------------------------------------------------
 
-    def _limits_of(self, labels: Labels) -> int:
-        chosen = self._choose(labels)
-        index = self._index.get(chosen)
-        if index is None:
-            index = self._index[chosen] = len(self._sets)
-            self._sets.append(chosen[0])
-            self._origin.append(chosen[1])
-        return index
-
-    def _choose(self, labels: Labels) -> tuple[Limits, str]:
-        """Limits of a series, and where its limit was written."""
-        when, base = self.alert.when, "alert.when"
-        if when is None or (when.above, when.below, when.outside) == (None, None, None):
-            assert self.last is not None, "checked when the configuration was read"
-            condition = self.last.operator.condition
-            assert condition is not None, "checked when the configuration was read"
-            default = condition(self.last.params_of(labels))
-            given = {} if when is None else {k: getattr(when, k) for k in when.model_fields_set}
-            when, base = default.model_copy(update=given), f"default of {self.last.operator.name}"
-        origins: list[str] = []
-
-        def number(written: float | str | None, place: str) -> float | None:
-            name = reference(written)
-            if name is None:
-                assert not isinstance(written, str)
-                if written is not None and place:
-                    origins.append(base if base.startswith("default") else f"{base}.{place}")
-                return written
-            found = resolve(self.values, name, labels)
-            if place:
-                origins.append(found.origin)
-            return found.number
-
-        high, low = number(when.above, "above"), number(when.below, "below")
-        if when.outside is not None:
-            low, high = (number(x, "outside") for x in when.outside)
-        limits = Limits(
-            low=low,
-            high=high,
-            deadband=number(when.deadband, "") or 0.0,
-            on_delay_ns=when.on_delay,
-            off_delay_ns=when.off_delay,
-            latch=when.latch,
-            update_by=number(self.alert.update_by, ""),
-            width=1 + len(self.fields),
-        )
-        return limits, ", ".join(dict.fromkeys(origins))
-
     def _ended(self, row: int, reason: str) -> Event:
         """The end of an active alert for another reason than its value."""
-        state = self.runner.state
+        state = self.watch.state
         onset, clock = int(state.since_ns[row]), int(self.table.clock_ns[row])
         event = self._event(
             row=row,
@@ -219,7 +127,7 @@ class Alerting:
         causes: tuple[str, ...],
     ) -> Event:
         labels, (onset, when) = self.table.labels(row), times
-        limits, origin = self._sets[self._of_row[row]], self._origin[self._of_row[row]]
+        limits, origin = self.watch.chosen(row)
         ids = (self.gateway, self.pipeline, labels)
         limit = {
             name: value
