@@ -54,6 +54,10 @@ class Operator:
     series. The step then gets a `GroupedBatch`, and its state has a row per group."""
     per_member: bool = False
     """With `regroup`: rows of `out` are series that came in (`batch.member`), not groups."""
+    slowest: bool = False
+    """A `regroup` operator whose group has come as far in time as the slowest of its members."""
+    delay_ns: Callable[[Any], int] = lambda params: 0  # noqa: ARG005
+    """How far the rows of a `regroup` operator lag behind its group's time at most."""
     expected: Callable[[Any], tuple[Labels, ...]] | None = None
     """Labels that shall have a row from the start, before any sample."""
     version: int = 1

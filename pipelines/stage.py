@@ -13,7 +13,6 @@ from pipelines.runner import StepRunner
 from pipelines.series import FULL, NEVER, Labels, SeriesTable
 from pipelines.values import Resolved, matches, reference, resolve
 
-
 LATEST: Final = np.iinfo(np.int64).max
 
 
@@ -110,7 +109,8 @@ class Places:
         elif theirs.size:
             slowest = np.full(ours.size, LATEST, np.int64)
             np.minimum.at(slowest, group, theirs)
-            slowest[list(self.unheard)] = theirs.min()
+            for row in self.unheard:
+                slowest[row] = theirs.min()
             known = slowest != LATEST
             ours[known] = np.maximum(ours[known], slowest[known])
 
@@ -133,6 +133,7 @@ class Stage:
         self.limits = limits
         self.runner = StepRunner(operator, sets.sets, limits.series_max, limits.state_bytes_max)
         self.places = places or Places(operator, limits.series_max)
+        self.places.delay_ns = max(operator.delay_ns(p) for p in sets.sets)
         self._assigned = 0
 
     def twin(self) -> "Stage":
@@ -160,8 +161,12 @@ class Stage:
     def clocks(self, tick_ns: int) -> I8:
         """How far the time of each row of the state is; `tick_ns` is the recorded tick."""
         groups = self.places.groups
-        for row in self.places.unheard:  # nobody's event time: ours is all there is
-            groups.clock_ns[row] = tick_ns
+        if not self.operator.slowest:
+            for row in self.places.unheard:  # nobody's event time: ours is all there is
+                groups.clock_ns[row] = tick_ns
+        delay_ns = self.places.delay_ns
+        if delay_ns:
+            return np.where(groups.clock_ns == NEVER, NEVER, groups.clock_ns + delay_ns)
         return groups.clock_ns
 
     def sync(self) -> None:

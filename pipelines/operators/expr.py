@@ -13,7 +13,7 @@ from pipelines.batch import BAD, F8, I8, U1, GroupedBatch
 from pipelines.formula import Formula, Op, parse
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
-from pipelines.operator import Operator, column, rows_of
+from pipelines.operator import SINGLE, Operator, column, rows_of
 from pipelines.series import Labels
 
 
@@ -36,7 +36,7 @@ class Expr(Params):
     max_age: Duration = Field(
         300_000_000_000,
         gt=0,
-        description="Not known while the last sample of one of the channels is older than this.",
+        description="A channel is not known while its last sample is older than this.",
     )
 
     @property
@@ -62,14 +62,21 @@ class Expr(Params):
 
 
 class State(NamedTuple):
-    """Per group the last known sample of each variable."""
+    """Per group the last known sample of each variable, and the instant that is not over yet."""
 
     value: F8 = column("f8", "variables")
     t_ns: I8 = column("i8", "variables")
     quality: U1 = column("u1", "variables")
     known: U1 = column("u1", "variables")
-    now_ns: I8 = column("i8")  # time of the newest row given out; 0 at first
-    stack: F8 = column("f8", "depth")  # room for one evaluation, nothing to remember
+    now_ns: I8 = column("i8")  # the newest instant; 0 at first
+    waits: U1 = column("u1")  # 1: its result is not given out yet
+    here: U1 = column("u1", "variables")  # NO_SAMPLE, KNOWN or UNKNOWN at that instant
+    late: I8 = column("i8", SINGLE)  # samples from before an instant that had its turn
+    parts: F8 = column("f8", "variables")  # room for one evaluation, nothing to remember
+    stack: F8 = column("f8", "depth")  # the same
+
+
+NO_SAMPLE, KNOWN, UNKNOWN = 0, 1, 2
 
 
 Rows = rows_of(Expr)
@@ -173,40 +180,76 @@ def evaluated(code: I8, operand: F8, value: F8, stack: F8) -> float:
 
 
 @kernel
-def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -> int:
-    """Evaluate the formula at each sample of a group, from the last known sample of each part.
+def tell(s: int, state: State, params: Any, out: Any) -> None:
+    """Append the result of group `s` at its newest instant, which is then over."""
+    n, p, now, quality = out.count[0], params.row[s], state.now_ns[s], 0
+    for k in range(min(state.value.shape[1], params.variables[p])):
+        old = now - state.t_ns[s, k] > params.max_age[p]
+        if state.here[s, k] == UNKNOWN or state.known[s, k] == 0 or old:
+            state.parts[s, k] = np.nan
+        else:
+            state.parts[s, k] = state.value[s, k]
+            quality = max(quality, state.quality[s, k])
+    y = evaluated(params.code[p], params.operand[p], state.parts[s], state.stack[s])
+    known = np.isfinite(y)
+    out.series[n], out.t_ns[n], out.start_ns[n] = s, now, now
+    out.value[n] = y if known else np.nan
+    out.quality[n] = quality if known else BAD
+    out.count[0] = n + 1
+    state.waits[s] = 0
 
-    Equivalent to: now = the latest time of the group's known samples so far, or of this one if
-    later; the formula (see `pipelines.formula`) over the last known value of each variable; NaN
-    when this sample is not known, when a variable had none yet or one older than `max_age`, and
-    when the result is not finite. t_ns is now; quality the worst of the variables'. |x| > 1e150
-    is not known.
+
+@kernel
+def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -> int:
+    """Evaluate the formula once at each instant: a time at which a channel of the group has a row.
+
+    Equivalent to: the result at t is told once every variable has a row at t, else before the
+    first row later than t. It is the formula (see `pipelines.formula`) over the last known value
+    of each variable; a variable is NaN when it has a row at t and none that is known, had none
+    yet, or one older than `max_age`. Quality is the worst of the variables that are not NaN; a
+    result that is not finite is not known; |x| > 1e150 is not known. A row before the newest
+    instant, or at one that was told, is late: it is told nowhere, but is the last known value of
+    its variable unless that has a later one.
     """
-    n, width = out.count[0], state.value.shape[1]
     for i in range(first, batch.series.size):
         s, t, x, v = batch.series[i], batch.t_ns[i], batch.value[i], batch.slot[i]
-        p, y, quality = params.row[s], np.nan, 0
-        now = max(t, state.now_ns[s])
+        variables = min(state.value.shape[1], params.variables[params.row[s]])
+        if t > state.now_ns[s]:
+            if state.waits[s] == 1:
+                tell(s, state, params, out)
+            state.now_ns[s], state.waits[s] = t, 1
+            for k in range(variables):
+                state.here[s, k] = NO_SAMPLE
+        late = t < state.now_ns[s] or state.waits[s] == 0
+        if late:
+            state.late[0] += 1
         if abs(x) <= LARGEST and batch.quality[i] != BAD:
-            state.now_ns[s] = now
-            state.value[s, v] = x
-            state.t_ns[s, v] = t
-            state.quality[s, v] = batch.quality[i]
-            state.known[s, v] = 1
-            usable = True
-            for k in range(min(width, params.variables[p])):
-                young = now - state.t_ns[s, k] <= params.max_age[p]
-                usable = usable and state.known[s, k] == 1 and young
-                quality = max(quality, state.quality[s, k])
-            if usable:
-                y = evaluated(params.code[p], params.operand[p], state.value[s], state.stack[s])
-        known = np.isfinite(y)
-        out.series[n], out.t_ns[n], out.start_ns[n] = s, now, now
-        out.value[n] = y if known else np.nan
-        out.quality[n] = quality if known else BAD
-        n += 1
-    out.count[0] = n
+            if state.known[s, v] == 0 or t >= state.t_ns[s, v]:
+                state.value[s, v] = x
+                state.t_ns[s, v] = t
+                state.quality[s, v] = batch.quality[i]
+                state.known[s, v] = 1
+            if not late:
+                state.here[s, v] = KNOWN
+        elif not late and state.here[s, v] == NO_SAMPLE:
+            state.here[s, v] = UNKNOWN
+        whole = not late
+        for k in range(variables):
+            whole = whole and state.here[s, k] != NO_SAMPLE
+        if whole:
+            tell(s, state, params, out)
     return batch.series.size
+
+
+@kernel
+def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: Any) -> None:
+    """Tell the result of an instant that no further channel has a sample at.
+
+    Equivalent to what `step` does before a row at `clock_ns`.
+    """
+    for s in range(first, last):
+        if state.waits[s] == 1 and clock_ns[s] > state.now_ns[s]:
+            tell(s, state, params, out)
 
 
 def regroup(params: Expr, labels: Labels, group_by: tuple[str, ...]) -> tuple[Labels, int] | None:
@@ -227,6 +270,8 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    tick=tick,
     example='expr: {channel: power, value: "voltage * current", max_age: 60s}',
     regroup=regroup,
+    slowest=True,
 )

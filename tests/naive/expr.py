@@ -11,15 +11,52 @@ CASES = (
         {"channel": "c", "value": "if(a > b and not d == 0, max(a, b, d), sqrt(abs(a)) % 7)"},
         {"channel": "c", "value": "if(a < b, -d, a) + b", "max_age": "10s"},
     ),
+    (
+        {"channel": "c", "value": "a > 1 or b > 1", "max_age": "4s"},
+        {"channel": "c", "value": "not (a > 1) and b > 1", "max_age": "4s"},
+    ),
 )
+NAN = math.nan
+
+
+def either(a, b):
+    return 1 if 1 in (a, b) else NAN if math.isnan(a + b) else 0
+
+
+def both(a, b):
+    return 0 if 0 in (a, b) else NAN if math.isnan(a + b) else 1
+
+
+def no(a):
+    return 1 - a
+
+
+def more(a, b):
+    return NAN if math.isnan(a + b) else int(a > b)
+
+
+def choice(condition, then, other):
+    return NAN if math.isnan(condition) else then if condition else other
+
+
+def largest(*a):
+    return NAN if any(math.isnan(x) for x in a) else max(a)
+
+
+def zero(a):
+    return NAN if math.isnan(a) else int(a == 0)
+
+
 PYTHON = {
     "voltage * current": lambda voltage, current: voltage * current,
     "a * b + 1": lambda a, b: a * b + 1,
     "b - a / 3": lambda b, a: b - a / 3,
-    "if(a > b and not d == 0, max(a, b, d), sqrt(abs(a)) % 7)": lambda a, b, d: (
-        max(a, b, d) if a > b and d != 0 else math.sqrt(abs(a)) % 7
+    "if(a > b and not d == 0, max(a, b, d), sqrt(abs(a)) % 7)": lambda a, b, d: choice(
+        both(more(a, b), no(zero(d))), largest(a, b, d), math.sqrt(abs(a)) % 7
     ),
-    "if(a < b, -d, a) + b": lambda a, b, d: (-d if a < b else a) + b,
+    "if(a < b, -d, a) + b": lambda a, b, d: choice(more(b, a), -d, a) + b,
+    "a > 1 or b > 1": lambda a, b: either(more(a, 1), more(b, 1)),
+    "not (a > 1) and b > 1": lambda a, b: both(no(more(a, 1)), more(b, 1)),
 }
 
 
@@ -28,17 +65,35 @@ def slots(params):
 
 
 def naive(params, events):
-    last, now = {}, 0
+    last, instant, told = {}, [], 0  # rows of the instant that is not over; the last one told
+
+    def result(t):
+        values, quality = [], 0
+        for k in range(slots(params)):
+            here = [e for e in instant if e.slot == k]
+            unknown = here and not any(e.known for e in here)
+            part = last.get(k)
+            if unknown or part is None or t - part.t_ns > params.max_age:
+                values.append(NAN)
+            else:
+                values.append(part.value)
+                quality = max(quality, part.quality)
+        y = PYTHON[params.value](*values)
+        return Row(t, t, NAN if math.isnan(y) else y, 2 if math.isnan(y) else quality)
+
     for e in events:
+        now = e.t_ns if hasattr(e, "value") else e.clock_ns
+        if instant and now > instant[0].t_ns:
+            told = instant[0].t_ns
+            yield result(told)
+            instant = []
         if not hasattr(e, "value"):
             continue
-        now_here = max(now, e.t_ns)
-        y, quality = math.nan, 2
-        if e.known:
-            now = now_here
+        if e.known and (e.slot not in last or e.t_ns >= last[e.slot].t_ns):
             last[e.slot] = e
-            parts = [last[k] for k in sorted(last) if now - last[k].t_ns <= params.max_age]
-            if len(parts) == slots(params):
-                y = PYTHON[params.value](*(part.value for part in parts))
-                quality = max(part.quality for part in parts)
-        yield Row(now_here, now_here, y, quality)
+        if now > told and (not instant or now == instant[0].t_ns):
+            instant.append(e)
+            if {i.slot for i in instant} == set(range(slots(params))):
+                told = now
+                yield result(told)
+                instant = []
