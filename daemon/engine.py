@@ -22,7 +22,7 @@ from daemon.outbox import Outbox
 from daemon.transport.port import Transport
 from pipelines.events import Event
 from pipelines.graph import TICK_NS, Graph
-from pipelines.reorder import DUPLICATE, FUTURE, LATE, USED
+from pipelines.order import DUPLICATE, FUTURE, LATE, USED
 
 
 class Engine:

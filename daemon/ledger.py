@@ -13,7 +13,6 @@ class Count(StrEnum):
     MESSAGES_RECEIVED = "messages_received"
     MESSAGES_COPIED = "messages_copied"
     MESSAGES_ACCEPTED = "messages_accepted"
-    MESSAGES_DUPLICATE = "messages_duplicate"
     MESSAGES_REJECTED = "messages_rejected"
     READINGS_REJECTED = "readings_rejected"
     SAMPLES_DECODED = "samples_decoded"
@@ -79,7 +78,6 @@ class Reason(StrEnum):
 LABELS: Final[Mapping[Count | Gauge, tuple[str, ...]]] = {
     Count.MESSAGES_REJECTED: ("reason", "source"),
     Count.MESSAGES_ACCEPTED: ("source",),
-    Count.MESSAGES_DUPLICATE: ("source",),
     Count.READINGS_REJECTED: ("reason", "source"),
     Count.SAMPLES_DECODED: ("source",),
     Count.SAMPLES_USED: ("source",),
@@ -113,12 +111,7 @@ EQUATIONS: Final = (
     Equation(
         "messages",
         (Count.MESSAGES_RECEIVED, Count.MESSAGES_COPIED),
-        (
-            Count.MESSAGES_ACCEPTED,
-            Count.MESSAGES_DUPLICATE,
-            Count.MESSAGES_REJECTED,
-            Gauge.INBOX_MESSAGES,
-        ),
+        (Count.MESSAGES_ACCEPTED, Count.MESSAGES_REJECTED, Gauge.INBOX_MESSAGES),
     ),
     Equation(
         "samples",

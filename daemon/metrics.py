@@ -15,7 +15,6 @@ HELP: Final[Mapping[Count | Gauge, str]] = {
     Count.MESSAGES_RECEIVED: "Messages that came from the broker.",
     Count.MESSAGES_COPIED: "Further copies of messages that several sources want.",
     Count.MESSAGES_ACCEPTED: "Messages of which at least one reading was used.",
-    Count.MESSAGES_DUPLICATE: "Messages that had been seen before.",
     Count.MESSAGES_REJECTED: "Messages that could not be read, by reason.",
     Count.READINGS_REJECTED: "Single readings within messages that could not be read, by reason.",
     Count.SAMPLES_DECODED: "Samples found in messages.",

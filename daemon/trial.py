@@ -24,7 +24,7 @@ from daemon.offline import Offline
 from pipelines import warmup
 from pipelines.events import rfc3339, rfc3339_ns
 from pipelines.graph import TICK_NS
-from pipelines.reorder import IDLE_FIRST_NS, IDLE_GAPS
+from pipelines.order import IDLE_FIRST_NS, IDLE_GAPS
 
 START_NS: Final = 1_767_225_600_000_000_000
 """2026-01-01T00:00:00Z, so that windows of whole minutes, hours and days begin with the trial."""
@@ -32,7 +32,6 @@ STEP_MAX_NS: Final = 10_000_000_000
 STEPS_MAX: Final = 100_000
 _KINDS: Final = ("alert", "window", "sample")
 _NOT_USED: Final = (
-    Count.MESSAGES_DUPLICATE,
     Count.MESSAGES_REJECTED,
     Count.READINGS_REJECTED,
     Count.SAMPLES_LATE,

@@ -7,8 +7,9 @@ from config.model import Gateway, Source
 from config.model import Pipeline as Spec
 from pipelines.events import Event
 from pipelines.operator import Operator
+from pipelines.order import Arrivals, Rules
 from pipelines.pipeline import Flow, Pipeline
-from pipelines.reorder import Arrivals, Reorder, Rules
+from pipelines.reorder import Reorder
 from pipelines.series import Labels, SeriesTable
 
 TICK_NS: Final = 100_000_000
@@ -22,7 +23,7 @@ class SourceStage:
         self.source = source
         self.table = SeriesTable(series_max)
         idle = -1 if source.idle_after is None else source.idle_after
-        rules = Rules(source.lateness, source.future_max, idle)
+        rules = Rules(source.lateness, source.future_max, idle, source.time is not None)
         self.reorder = Reorder(self.table, rules, samples_max)
 
 

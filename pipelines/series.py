@@ -21,6 +21,11 @@ def make_labels(pairs: dict[str, str]) -> Labels:
     return tuple(sorted(pairs.items()))
 
 
+def without_channel(labels: Labels) -> Labels:
+    """What names the device whose series this is."""
+    return tuple([pair for pair in labels if pair[0] != "channel"])
+
+
 class SeriesTable:
     """Labels ↔ row of one stream; rows are given out in order of first appearance."""
 

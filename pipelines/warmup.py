@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from config.params import Params
-from pipelines import alerts, reorder
+from pipelines import alerts, order
 from pipelines.batch import Batch, GroupedBatch, new_batch
 from pipelines.graph import Graph
 from pipelines.operator import Operator, new_state, pack
+from pipelines.reorder import Reorder
 from pipelines.series import SeriesTable
 from pipelines.stage import Stage
 
@@ -52,8 +53,7 @@ def _caller(operator: Operator, params: Params) -> Callable[[], object]:
 
 
 def _reorder() -> None:
-    stage = reorder.Reorder(SeriesTable(1), reorder.Rules(0, 0, 0), 1)
-    none = np.zeros(0, np.int64)
-    stage.run(reorder.Arrivals(np.zeros(0, np.int32), none, np.zeros(0), none))
+    stage = Reorder(SeriesTable(1), order.Rules(0, 0, 0), 1)
+    stage.run(order.new_arrivals(0))
     stage.tick(0)
     stage.flush()

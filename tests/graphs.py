@@ -5,7 +5,7 @@ import numpy as np
 from config.model import Gateway
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
-from pipelines.reorder import Arrivals
+from pipelines.order import Arrivals
 from pipelines.series import make_labels
 
 S = 1_000_000_000
@@ -57,6 +57,7 @@ class Feed:
                     np.array([T0 + round(x * S) for x in t], np.int64),
                     np.array([np.nan if x is None else x for x in v], np.float64),
                     np.array([T0 + round(x * S) for x in a], np.int64),
+                    np.full(len(s), -1, np.int64),
                 )
             }
         )

@@ -32,7 +32,7 @@ class Rig:
         self.limits = limits or Limits()
         self.ledger, self.table = Ledger(), SeriesTable(rows)
         self.reader = SourceReader("s", self.source, self.table, self.limits, self.ledger)
-        self.received = 0
+        self.seq = []
 
     def read(self, *payloads, topic="plant/north/b7", retain=False):
         """[(channel, t_ns, value)] of these payloads."""
@@ -44,6 +44,8 @@ class Rig:
         assert found.series.dtype == np.int32
         assert found.t_ns.dtype == found.arrival_ns.dtype == np.int64
         assert found.value.dtype == np.float64
+        assert found.seq.dtype == np.int64
+        self.seq = found.seq.tolist()
         messages = [e for e in self.ledger.balance() if e.startswith("messages")]
         assert messages == []
         return [
@@ -252,21 +254,41 @@ def test_what_is_remembered_of_unknown_devices_is_bounded():
     assert len(rig.reader._devices) <= 20
 
 
-def test_a_message_sent_again_is_a_duplicate_only_with_a_counter():
-    one, two = f'{{"ts":{T},"n":1,"a":1}}', f'{{"ts":{T},"n":2,"a":1}}'
-    rig = Rig(time=MS, seq="n")
-    assert len(rig.read(one, two, one, two, one)) == 2
-    assert rig.counted(Count.MESSAGES_DUPLICATE) == 3
-    assert len(rig.read(one, topic="plant/north/other")) == 1
-    assert len(Rig(time=MS, channels=("a",)).read(one, one)) == 2
+@pytest.mark.parametrize(
+    ("written", "seq"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("7.0", 7),
+        ('"0042"', 42),
+        (str(2**63 - 1), 2**63 - 1),
+        (str(2**63), -1),
+        ("1e300", -1),
+        ("-1", -1),
+        ("7.5", -1),
+        ("true", -1),
+        ("null", -1),
+        ('"a1"', -1),
+        ('"\u0664"', -1),
+        ("[7]", -1),
+    ],
+)
+def test_the_counter_goes_along_with_each_sample(written, seq):
+    rig = Rig(time=MS, seq="n", channels=("a", "b"))
+    assert len(rig.read(f'{{"ts":{T},"n":{written},"a":1,"b":2}}')) == 2
+    assert rig.seq == [seq, seq]
 
 
-def test_the_first_live_message_after_a_retained_one_is_used():
-    rig = Rig(time=MS, seq="n")
-    one = f'{{"ts":{T},"n":1,"a":1}}'
-    assert len(rig.read(one, retain=True)) == 1
-    assert len(rig.read(one)) == 1
-    assert len(rig.read(one, retain=True)) == 0
+def test_no_counter_is_minus_one():
+    rig = Rig(time=MS)
+    rig.read(f'{{"ts":{T},"a":1}}')
+    assert rig.seq == [-1]
+
+
+def test_each_reading_has_its_own_counter_or_that_around_it():
+    rig = Rig(time=MS, seq="n", decode={"json": {"each": "r"}})
+    rig.read(f'{{"ts":{T},"n":3,"r":[{{"a":1}},{{"a":2,"n":9}}]}}')
+    assert rig.seq == [3, 9]
 
 
 @pytest.mark.parametrize(

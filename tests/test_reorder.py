@@ -1,12 +1,15 @@
 """Order per series: against a naive twin, in any cut, with wrong clocks and silent series."""
 
 import itertools
+import math
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.reorder import DUPLICATE, FORCED, FUTURE, LATE, USED, Arrivals, Reorder, Rules
+from pipelines.order import DUPLICATE, FORCED, FUTURE, LATE, RECENT, USED, Arrivals, Rules
+from pipelines.reorder import Reorder
 from pipelines.series import NEVER, SeriesTable, make_labels
 from tests.operator_runs import interpreted
 
@@ -14,20 +17,23 @@ S = 1_000_000_000
 T0 = 1_764_000_000 * S
 
 
-def stage(lateness=2, future=60, idle=-1, series=3, room=1000):
+def stage(lateness=2, future=60, idle=-1, series=3, room=1000, timed=True):
     table = SeriesTable(100)
     for s in range(series):
         table.intern(make_labels({"device": str(s)}))
-    return Reorder(table, Rules(lateness * S, future * S, idle * S if idle >= 0 else -1), room)
+    idle_ns = idle * S if idle >= 0 else -1
+    return Reorder(table, Rules(lateness * S, future * S, idle_ns, timed), room)
 
 
 def arrivals(rows):
-    s, t, v, a = zip(*rows, strict=True) if rows else ((), (), (), ())
+    full = [(*row, -1)[:5] for row in rows]
+    s, t, v, a, q = zip(*full, strict=True) if rows else ((), (), (), (), ())
     return Arrivals(
         np.array(s, np.int32),
         np.array(t, np.int64) * S + T0,
         np.array(v, np.float64),
         np.array(a, np.int64) * S + T0,
+        np.array(q, np.int64),
     )
 
 
@@ -38,53 +44,86 @@ def released(out):
     ]
 
 
-def naive(rows, lateness, future):
+def late_rows(reorder):
+    late = reorder.late
+    arrived = [(a - T0) // S for a in late.arrival_ns.tolist()]
+    return [
+        (*row, a, q)
+        for row, a, q in zip(released(late.batch), arrived, late.seq.tolist(), strict=True)
+    ]
+
+
+def naive(rows, lateness, future, timed):
     """The docstring of `admit`, one series at a time, with lists."""
-    waiting, last, head, out, fate = {}, {}, {}, [], [0] * 5
-    for s, t, v, a in rows:
-        mine = waiting.setdefault(s, [])
+    waiting, past, head, out, late, fate = {}, {}, {}, [], [], [0] * 5
+
+    def identity(t, v, q):
+        if q < 0:
+            return t, repr(v)
+        return (t, q) if timed else (repr(v), q)
+
+    def place(w):
+        return w[0], w[3], 0 if w[3] >= 0 else (math.isnan(w[1]), w[1])
+
+    for s, t, v, a, q in rows:
+        mine, had = waiting.setdefault(s, []), past.setdefault(s, [])
+        released = [w for w in had if w[4]]
+        mark = identity(t, v, q)
         if t > a + future:
             fate[FUTURE] += 1
-        elif s in last and t < last[s][0]:
-            fate[LATE] += 1
-        elif (t, v) == last.get(s) or any((t, v) == (w[0], w[1]) for w in mine):
+        elif mark in [identity(w[0], w[1], w[3]) for w in mine + had[-RECENT:]]:
             fate[DUPLICATE] += 1
+        elif released and t < released[-1][0]:
+            fate[LATE] += 1
+            late.append((s, t, v, a, q))
+            had.append((t, v, a, q, False))
         else:
-            mine.append((t, v, a))
-            mine.sort(key=lambda w: w[0])
+            mine.append((t, v, a, q))
+            mine.sort(key=place)
             head[s] = max(t, head.get(s, t))
             until = max([head[s] - lateness] + [w[0] for w in mine if w[2] + lateness <= a])
             for w in [w for w in mine if w[0] <= until]:
                 out.append((s, w[0], w[1]))
-                last[s] = (w[0], w[1])
+                had.append((*w, True))
             waiting[s] = [w for w in mine if w[0] > until]
     fate[USED] = len(out)
-    return out, fate, sum(map(len, waiting.values()))
+    return out, late, fate, sum(map(len, waiting.values()))
 
 
 rows_of_traffic = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(-6, 6), st.integers(0, 2), st.integers(0, 1)),
+    st.tuples(
+        st.integers(0, 2),
+        st.integers(-6, 6),
+        st.sampled_from([0.0, 1.0, 2.0, math.nan]),
+        st.integers(0, 1),
+        st.sampled_from([-1, -1, 0, 1, 2]),
+    ),
     max_size=50,
 ).map(
     lambda raw: [
-        (s, i // 3 + jitter, float(v), sum(r[3] for r in raw[: i + 1]) + i // 3)
-        for i, (s, jitter, v, _) in enumerate(raw)
+        (s, i // 3 + jitter, v, sum(r[3] for r in raw[: i + 1]) + i // 3, q)
+        for i, (s, jitter, v, _, q) in enumerate(raw)
     ]
 )
 
 
 @settings(max_examples=400, deadline=None)
 @given(
-    rows_of_traffic, st.integers(0, 4), st.integers(0, 5), st.lists(st.integers(0, 50), max_size=4)
+    rows_of_traffic,
+    st.integers(0, 4),
+    st.integers(0, 5),
+    st.lists(st.integers(0, 50), max_size=4),
+    st.booleans(),
 )
-def test_equals_the_naive_version_however_cut(rows, lateness, future, cuts):
-    reorder = stage(lateness, future)
-    edges = sorted({0, *[c for c in cuts if c < len(rows)], len(rows)})
-    got = [
-        r for a, b in itertools.pairwise(edges) for r in released(reorder.run(arrivals(rows[a:b])))
-    ]
-    want, fate, held = naive(rows, lateness, future)
-    assert got == want
+def test_equals_the_naive_version_however_cut(rows, lateness, future, cuts, timed):
+    reorder = stage(lateness, future, timed=timed)
+    got, late = [], []
+    for a, b in itertools.pairwise(sorted({0, *[c for c in cuts if c < len(rows)], len(rows)})):
+        got += released(reorder.run(arrivals(rows[a:b])))
+        late += late_rows(reorder)
+    want, want_late, fate, held = naive(rows, lateness, future, timed)
+    assert repr(got) == repr(want)  # NaN is not equal to itself
+    assert repr(late) == repr(want_late)
     assert reorder.fate.tolist() == fate
     assert reorder.held == held
     assert len(rows) == sum(fate) + held  # nothing lost silently
@@ -98,6 +137,56 @@ def test_any_order_within_the_lateness_comes_out_sorted(order, cut):
     got = released(reorder.run(arrivals(rows[:cut]))) + released(reorder.run(arrivals(rows[cut:])))
     got += released(reorder.flush())
     assert got == [(0, 100 + i, float(i)) for i in range(12)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 5), st.sampled_from([0.0, 1.0, 2.0, math.nan]), st.integers(-1, 2)
+        ),
+        unique_by=lambda r: (r[0], r[2], repr(r[1]) if r[2] < 0 else ""),
+        max_size=12,
+    ).flatmap(lambda made: st.tuples(st.just(made), st.permutations(made)))
+)
+def test_equal_times_come_out_in_one_order_whatever_arrived_first(pair):
+    def out(made):
+        reorder = stage(lateness=6)
+        first = released(reorder.run(arrivals([(0, 100 + t, v, 200, q) for t, v, q in made])))
+        return repr(first + released(reorder.flush()))
+
+    assert out(pair[0]) == out(pair[1])
+
+
+@pytest.mark.parametrize("lateness", [0, 5])
+def test_counters_tell_equal_samples_apart_and_repeated_ones_too(lateness):
+    reorder = stage(lateness)
+    rows = [(0, 1, 7.0, 1, 1), (0, 1, 7.0, 1, 2), (0, 1, 7.0, 1, 1), (0, 1, 8.0, 1, 2)]
+    got = released(reorder.run(arrivals(rows))) + released(reorder.flush())
+    assert got == [(0, 1, 7.0), (0, 1, 7.0)]
+    assert reorder.fate[DUPLICATE] == 2
+
+
+def test_a_late_sample_that_comes_again_is_a_duplicate_and_is_amended_once():
+    reorder = stage(lateness=0)
+    reorder.run(arrivals([(0, t, 1.0, t, t) for t in range(10)]))
+    reorder.run(arrivals([(0, 3, 1.0, 10, 3)]))  # was used
+    assert late_rows(reorder) == []
+    again = [(0, 3, 2.0, 11, 99), (0, 3, 2.0, 12, 99)]  # was not
+    reorder.run(arrivals(again))
+    assert late_rows(reorder) == again[:1]
+    reorder.tick(T0 + 20 * S)
+    assert late_rows(reorder) == []
+    assert reorder.fate.tolist() == [10, 1, 2, 0, 0]
+
+
+def test_without_times_of_the_device_counter_and_value_tell_what_was_sent_again():
+    reorder = stage(lateness=0, timed=False)
+    rows = [(0, 1, 5.0, 1, 1), (0, 2, 6.0, 2, 2), (0, 3, 5.0, 3, 1), (0, 4, 9.0, 4, 1)]
+    assert released(reorder.run(arrivals(rows))) == [(0, 1, 5.0), (0, 2, 6.0), (0, 4, 9.0)]
+    assert reorder.fate[DUPLICATE] == 1
+    plain = [(0, 5, 9.0, 5), (0, 6, 9.0, 6)]  # without counters: the device says it again
+    assert len(released(reorder.run(arrivals(plain)))) == 2
 
 
 def test_one_wrong_clock_moves_nobody_else():

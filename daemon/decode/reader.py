@@ -1,7 +1,6 @@
 """SourceReader: the messages of one source to columns of samples."""
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -14,14 +13,12 @@ from daemon.decode.contract import KEY_BYTES_MAX, Decode, Reading, RejectedError
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
-from pipelines.reorder import Arrivals
-from pipelines.series import FULL, Labels, SeriesTable, make_labels
+from pipelines.order import Arrivals
+from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
 
 log = logging.getLogger(__name__)
 
-RECENT: Final = 64
-"""Messages per topic among which a duplicate is recognised: a broker sends again what was in
-flight, and a device has few messages in flight."""
+SEQ_MAX: Final = 2**63 - 1
 EXCERPT_MAX: Final = 120
 _NAN: Final = float("nan")
 
@@ -31,7 +28,6 @@ class _Device(NamedTuple):
 
     labels: dict[str, str]
     rows: dict[str, int]
-    recent: deque[int]
 
 
 class _Columns(NamedTuple):
@@ -41,6 +37,7 @@ class _Columns(NamedTuple):
     t_ns: list[int]
     value: list[float]
     arrival_ns: list[int]
+    seq: list[int]
 
 
 class SourceReader:
@@ -58,7 +55,7 @@ class SourceReader:
         self._devices: dict[str, _Device] = {}
         self._per_device: dict[Labels, int] = {}
         for labels in table:
-            base = _without_channel(labels)
+            base = without_channel(labels)
             self._per_device[base] = self._per_device.get(base, 0) + 1
         self._unknown = 0
         self._rejected: dict[Reason, int] = {}
@@ -68,10 +65,8 @@ class SourceReader:
 
     def read(self, messages: Sequence[Message]) -> Arrivals:
         """Samples in the order of arrival; NaN where a listed channel holds no number."""
-        out = _Columns([], [], [], [])
-        duplicates = 0
+        out = _Columns([], [], [], [], [])
         decode, bytes_max, timed = self._decode, self._limits.message_bytes_max, self._timed
-        seq_wanted = self._source.seq is not None
         for message in messages:
             if len(message[1]) > bytes_max:
                 self._reject(Reason.TOO_BIG, message)
@@ -87,21 +82,19 @@ class SourceReader:
             device = self._devices.get(message[0])
             if device is None:
                 device = self._meet(message.topic)
-            if seq_wanted and self._is_duplicate(device, message, readings):
-                duplicates += 1
-                continue
             if len(readings) == 1:
                 refused = self._take(device, readings[0], message[4], out)
                 if refused is not None:
                     self._reject(refused, message)
             else:
                 self._take_each(device, readings, message, out)
-        self._count(len(messages), len(out.series), duplicates)
+        self._count(len(messages), len(out.series))
         return Arrivals(
             np.array(out.series, np.int32),
             np.array(out.t_ns, np.int64),
             np.array(out.value, np.float64),
             np.array(out.arrival_ns, np.int64),
+            np.array(out.seq, np.int64),
         )
 
     # --- inside --------------------------------------------------------------------------
@@ -116,7 +109,9 @@ class SourceReader:
         if type(t_ns) is not int:
             assert isinstance(t_ns, Reason)
             return t_ns
-        rows = device[1]
+        rows, seq = device[1], reading[1]
+        if type(seq) is not int or not 0 <= seq <= SEQ_MAX:
+            seq = _counter(seq)
         for channel, value in reading[2]:
             row = rows.get(channel)
             if row is None:
@@ -131,6 +126,7 @@ class SourceReader:
             out[0].append(row)
             out[1].append(t_ns)
             out[3].append(arrival_ns)
+            out[4].append(seq)
         return None
 
     def _take_each(
@@ -162,25 +158,9 @@ class SourceReader:
         slow = time_ns(value, self._unit)
         return Reason.BAD_TIME if slow is None else slow
 
-    def _is_duplicate(self, device: _Device, message: Message, readings: Sequence[Any]) -> bool:
-        """Same counter and same content as one of the last messages of this topic.
-
-        The counter alone would not do: it starts again when the device does.  Retained messages
-        are not remembered: a live one with the same content is the device speaking again.
-        """
-        first = readings[0] if readings else None
-        if type(first) is not tuple or first[1] is None:
-            return False
-        mark = hash(message.payload)
-        if mark in device.recent:
-            return True
-        if not message.retain:
-            device.recent.append(mark)
-        return False
-
     def _meet(self, topic: str) -> _Device:
         labels = {**self._source.labels, **(self._filter.match(topic) or {})}
-        device = _Device(labels, {}, deque(maxlen=RECENT))
+        device = _Device(labels, {})
         if len(self._devices) >= 2 * self._limits.series_max:
             self._devices.clear()
         self._devices[topic] = device
@@ -193,7 +173,7 @@ class SourceReader:
         if row is not None:
             device.rows[channel] = row
             return row
-        base = _without_channel(labels)
+        base = without_channel(labels)
         held = self._per_device.get(base, 0)
         reason = None
         if len(channel.encode()) > KEY_BYTES_MAX:
@@ -214,13 +194,12 @@ class SourceReader:
         self._rejected[reason] = self._rejected.get(reason, 0) + 1
         self._example.setdefault(reason, message)
 
-    def _count(self, messages: int, samples: int, duplicates: int) -> None:
+    def _count(self, messages: int, samples: int) -> None:
         """Tell the ledger about one batch, and the log about what was not used."""
         ledger, name = self._ledger, self.name
         dropped = sum(self._dropped.values())
         for count, n in (
-            (Count.MESSAGES_ACCEPTED, messages - sum(self._rejected.values()) - duplicates),
-            (Count.MESSAGES_DUPLICATE, duplicates),
+            (Count.MESSAGES_ACCEPTED, messages - sum(self._rejected.values())),
             (Count.SAMPLES_DECODED, samples + dropped),
             (Count.SAMPLES_UNKNOWN, self._unknown),
         ):
@@ -263,5 +242,10 @@ def _decoder(source: Source, readings_max: int) -> Decode:
     return decode
 
 
-def _without_channel(labels: Labels) -> Labels:
-    return tuple(pair for pair in labels if pair[0] != "channel")
+def _counter(value: object) -> int:
+    """A counter that came as text or with a fraction of zero; -1 when it is none."""
+    if type(value) is str and value.isdecimal() and value.isascii() and len(value) <= 18:
+        return int(value)
+    if type(value) is float and value.is_integer() and 0 <= value < SEQ_MAX:
+        return int(value)
+    return -1

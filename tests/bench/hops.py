@@ -12,7 +12,7 @@ from daemon.encode import Encoder
 from daemon.ledger import Count, Ledger
 from daemon.messages import Message
 from pipelines import warmup
-from pipelines.reorder import USED, Arrivals
+from pipelines.order import USED, Arrivals
 from pipelines.series import SeriesTable, make_labels
 from tests.graphs import T0, S, gateway, graph
 from tests.wired import Wired
@@ -120,7 +120,8 @@ class EngineBench:
         t_ns = T0 + self.now_s * S + np.arange(SERIES) * (S // SERIES)
         for first, last in batches(SERIES, size):
             part = slice(first, last)
-            yield Arrivals(series[part], t_ns[part], value[part], t_ns[part] + 1_000_000)
+            none = np.full(series[part].size, -1)
+            yield Arrivals(series[part], t_ns[part], value[part], t_ns[part] + 1_000_000, none)
 
 
 def split_of(bench):
@@ -163,7 +164,8 @@ class TickBench:
         for i in range(SERIES):
             table.intern(make_labels({"device": f"d{i}", "channel": "t", "site": "north"}))
         series, t_ns = np.arange(SERIES, dtype=np.int32), np.full(SERIES, T0)
-        self.graph.run({"boilers": Arrivals(series, t_ns, np.full(SERIES, 20.0), t_ns)})
+        none = np.full(SERIES, -1)
+        self.graph.run({"boilers": Arrivals(series, t_ns, np.full(SERIES, 20.0), t_ns, none)})
         self.now_ns = T0
         self.graph.tick(T0)
 
@@ -186,7 +188,9 @@ class EncodeBench:
             table.intern(make_labels(labels))
         series, t_ns = np.arange(2000, dtype=np.int32), np.full(2000, T0)
         value = np.full(2000, 95.5)
-        self.events = made.run({"boilers": Arrivals(series, t_ns, value, t_ns)})
+        self.events = made.run(
+            {"boilers": Arrivals(series, t_ns, value, t_ns, np.full(series.size, -1))}
+        )
         assert len(self.events) == 2000
         self.encoder = Encoder(made.gateway)
 
