@@ -124,7 +124,7 @@ def go_on(g: int, t: int, max_age: int, state: State) -> None:
 @kernel
 def place_of(g: int, member: int, state: State) -> int:
     """Slot of a member of group `g`, else a free one, else the width of the state."""
-    used = state.used[g]
+    used = int(state.used[g])
     free = used
     for j in range(used):
         if state.counts[g, j] == 0:
