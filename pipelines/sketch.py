@@ -1,7 +1,7 @@
 """Quantiles of many numbers in little room: how many lie in each bin of a logarithmic scale.
 
 Bin `key` holds the x with r^(key - 1) < |x| <= r^key, where r = exp(width 2^level). The state has
-the columns positive, negative (S, B) u4; base, least, most, filled (S, 2), zeros, level (S,) i8;
+the columns positive, negative (S, B) i4; base, least, most, filled (S, 2), zeros, level (S,) i8;
 low, high (S,) f8. The number of bin `key` stands at position key - base of its side of zero; those
 from `least` to `most` hold something where `filled` is above 0. `low` and `high` are the extremes
 of what was counted; zeros are counted apart.

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from config.params import Params
 from config.units import Duration
-from pipelines.batch import BAD, F8, GOOD, I8, U1, UNCERTAIN, Batch
+from pipelines.batch import BAD, F8, GOOD, I4, I8, U1, UNCERTAIN, Batch
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
@@ -76,8 +75,8 @@ class Quantile(Params):
 class State(NamedTuple):
     """Per series its open window: the bins of a sketch, see `pipelines.sketch`, or all samples."""
 
-    positive: NDArray[np.uint32] = column("u4", "bins")
-    negative: NDArray[np.uint32] = column("u4", "bins")
+    positive: I4 = column("i4", "bins")
+    negative: I4 = column("i4", "bins")
     base: I8 = column("i8", 2)
     least: I8 = column("i8", 2)
     most: I8 = column("i8", 2)
