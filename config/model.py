@@ -6,7 +6,7 @@ resolves it for each series.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
@@ -105,6 +105,11 @@ class Limits(Options):
     reorder_samples_max: int = Field(
         200_000, ge=1_000, description="Samples held back per source until their turn has come."
     )
+    amend_rows_max: int = Field(
+        1_000_000,
+        ge=1_000,
+        description="Rows that a pipeline with amend_for keeps; beyond them less can be amended.",
+    )
     state_bytes_max: Size = Field(
         512 * 1024 * 1024, ge=1 << 20, description="Window state of one step, for all its series."
     )
@@ -142,8 +147,21 @@ class Source(Options):
     lateness: Duration = Field(
         0, description="Samples may arrive this much out of order; they wait as long for others."
     )
+    late: Literal["drop", "side", "amend"] = Field(
+        "amend",
+        description="Samples that are later than that: drop forgets them, side publishes them "
+        "for inspection, amend lets pipelines correct what they told. All are counted.",
+    )
+    late_topic: TemplateText | None = Field(
+        None, description="Where late: side publishes; default: late/<source>/<labels...>"
+    )
     future_max: Duration = Field(
         60 * SECOND, description="Samples further in the future are set aside and counted."
+    )
+    future_topic: TemplateText | None = Field(
+        None,
+        description="Where a device is told of whose clock begins to run further ahead than that, "
+        "and when it is right again; default: quarantine/<source>/<labels...>",
     )
     idle_after: Duration | None = Field(
         None,
@@ -153,13 +171,63 @@ class Source(Options):
     qos: Literal[0, 1] = 1
     durability: Literal["committed", "none"] = "none"
 
+    @model_validator(mode="after")
+    def _late_goes_there(self) -> "Source":
+        if self.late_topic is not None and self.late != "side":
+            raise ValueError(f"late_topic goes with late: side, not with late: {self.late}")
+        return self
+
+
+Severity = Literal["info", "warning", "minor", "major", "critical"]
+LEVELS_MAX: Final = 8
+_Outside = tuple[Number, Number]
+
+
+def _one_limit(given: "When | Bound", names: tuple[str, ...]) -> None:
+    """Raises ValueError when there is more than one of `names`, or an interval is empty."""
+    found = [n for n in names if getattr(given, n)is not None and getattr(given, n) != {}]
+    if len(found) > 1:
+        raise ValueError(f"give one of {', '.join(names)}; found {' and '.join(found)}")
+    if isinstance(given.outside, tuple):
+        low, high = given.outside
+        if not isinstance(low, str) and not isinstance(high, str) and low >= high:
+            raise ValueError(f"outside: [low, high] needs low < high, got [{low}, {high}]")
+
+
+class Bound(Options):
+    """One level of an alert; what it leaves out is that of the alert."""
+
+    above: Number | None = None
+    below: Number | None = None
+    outside: _Outside | None = Field(None, description="[low, high]")
+    severity: Severity | None = None
+    deadband: Annotated[Number, AfterValidator(_not_negative)] | None = Field(
+        None, description="The value must come back by this much to leave the level."
+    )
+    on_delay: Duration | None = Field(
+        None, description="The limit must be passed this long to reach the level."
+    )
+
+    @model_validator(mode="after")
+    def _one_side(self) -> "Bound":
+        _one_limit(self, ("above", "below", "outside"))
+        if (self.above, self.below, self.outside) == (None, None, None):
+            raise ValueError("give one of above, below, outside")
+        return self
+
 
 class When(Options):
     """The condition of an alert, and how hard it is to enter and to leave."""
 
     above: Number | None = None
     below: Number | None = None
-    outside: tuple[Number, Number] | None = Field(None, description="[low, high]")
+    outside: _Outside | None = Field(None, description="[low, high]")
+    levels: dict[Name, Bound] = Field(
+        default_factory=dict,
+        max_length=LEVELS_MAX,
+        description="Instead of one limit several, each with its own severity: "
+        "{high: {above: 80}, high_high: {above: 90, severity: critical}}.",
+    )
     deadband: Annotated[Number, AfterValidator(_not_negative)] = Field(
         0.0, description="The value must come back by this much to clear."
     )
@@ -169,19 +237,22 @@ class When(Options):
         False, description="Stay active until somebody resets it through the command topic."
     )
 
+    @property
+    def has_limit(self) -> bool:
+        """False when the condition of the last step is meant."""
+        return (self.above, self.below, self.outside) != (None, None, None) or bool(self.levels)
+
     @model_validator(mode="after")
     def _one_side(self) -> "When":
-        given = [n for n in ("above", "below", "outside") if getattr(self, n) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of above, below, outside; found {' and '.join(given)}")
-        if isinstance(self.outside, tuple):
-            low, high = self.outside
-            if not isinstance(low, str) and not isinstance(high, str) and low >= high:
-                raise ValueError(f"outside: [low, high] needs low < high, got [{low}, {high}]")
+        _one_limit(self, ("above", "below", "outside", "levels"))
+        below = [b.below for b in self.levels.values() if isinstance(b.below, float)]
+        above = [b.above for b in self.levels.values() if isinstance(b.above, float)]
+        if below and above and max(below) >= min(above):
+            raise ValueError(
+                f"levels: every below must be under every above, got {max(below):g} and "
+                f"{min(above):g}"
+            )
         return self
-
-
-Severity = Literal["info", "warning", "minor", "major", "critical"]
 
 
 class Alert(Options):
@@ -198,6 +269,10 @@ class Alert(Options):
     qos: QoS = 1
     update_by: Annotated[Number, AfterValidator(_positive)] | None = Field(
         None, description="Tell again each time an active value got worse by this much."
+    )
+    flapping: Literal["tell", "hold"] = Field(
+        "tell",
+        description="hold: while it goes to and fro too often, it stays active and says so once.",
     )
     message: str | None = Field(
         None, max_length=500, description="Text for people; {labels}, {value}, {limit} are filled."
@@ -278,6 +353,12 @@ class Pipeline(Options):
     )
     group_by: tuple[Name, ...] = Field((), description="Labels kept by steps that combine series.")
     steps: tuple[Annotated[Step, BeforeValidator(_step)], ...] = ()
+    amend_for: Duration | None = Field(
+        None,
+        le=7 * 86_400 * SECOND,
+        description="Correct what was told when samples turn up at most this late: the same "
+        "ids with the next revision, or a retraction. Default: what is late is left out.",
+    )
     alert: Alert | None = None
     publish: Publish | None = None
     values: dict[Name, Annotated[Value, BeforeValidator(_value)]] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ combines series gives what its `regroup` says for dummy values; other steps keep
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Literal
 
 from config.errors import Problem
 from config.model import Pipeline, Source
@@ -128,7 +128,7 @@ class _Topology:
 
     def _has_condition(self, entry: Entry[Pipeline], spec: Pipeline) -> bool:
         when = spec.alert.when if spec.alert is not None else None
-        if when is not None and (when.above, when.below, when.outside) != (None, None, None):
+        if when is not None and when.has_limit:
             return True
         return (
             bool(entry.steps)
@@ -227,8 +227,31 @@ class _Topology:
                 hint = f"the default topic is {default.text}/...; give the alert a topic"
                 yield entry.document.problem(entry.at("alert").best, what, hint)
 
+    def _notices(self, entry: Entry[Source], spec: Source) -> Iterator[Problem]:
+        """Topics on which a source tells of late samples and of clocks that run ahead."""
+        taken = TopicFilter.parse(spec.topic)
+        devices = dict.fromkeys(taken.labels, "") | dict(spec.labels)
+        known = {"gateway": self.gateway, "source": entry.name, **spec.labels}
+        wanted = [("future_topic", "quarantine", spec.future_topic, devices)]
+        if spec.late == "side":
+            wanted.append(("late_topic", "late", spec.late_topic, {**devices, "channel": ""}))
+        for option, first, given, labels in wanted:
+            default = "/".join((first, "{source}", *[f"{{{name}}}" for name in sorted(labels)]))
+            template, at = TopicTemplate.parse(given or default), entry.at(option)
+            for name in template.names:
+                if name not in ("gateway", "source"):
+                    yield from _unknown(entry, at.place, name, labels)
+            if template.as_filter(known).overlaps(taken):
+                what = f"a loop through the broker: {template.text!r} is taken by this source"
+                hint = f"its filter is {spec.topic!r}; give {option} another first level"
+                level: Literal["error", "warning"] = "error" if given else "warning"
+                yield entry.document.problem(at.best, what, hint, level=level)
+
     def _sources(self) -> Iterator[Problem]:
         good = [e for e in self.sources.values() if e.spec is not None]
+        for entry in good:
+            if entry.spec is not None:
+                yield from self._notices(entry, entry.spec)
         filters = {e.name: TopicFilter.parse(e.spec.topic) for e in good if e.spec is not None}
         for i, entry in enumerate(good):
             for other in good[:i]:
@@ -271,7 +294,7 @@ def _topics(spec: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _unknown(
-    entry: Entry[Pipeline], at: Place, name: str, labels: Mapping[str, str]
+    entry: Entry[Any], at: Place, name: str, labels: Mapping[str, str]
 ) -> Iterator[Problem]:
     if name not in labels:
         what = f"the stream has no label {name!r} here"

@@ -9,15 +9,19 @@ from typing import Any, Final
 
 import orjson
 
-from config.model import Gateway
+from config.model import Gateway, Source
 from config.model import Pipeline as Spec
-from config.topics import TopicTemplate
+from config.topics import TopicTemplate, safe
 from daemon.messages import Outgoing
-from pipelines import events
+from pipelines import events, notices
 from pipelines.events import Event, rfc3339
 from pipelines.series import series_key
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
+_PUBLISHED: Final = {
+    kind for rows in (events.SAMPLE, events.WINDOW) for kind in (rows, events.RETRACTED[rows])
+}
+_OF_SOURCES: Final = {notices.LATE, notices.FUTURE}
 
 
 class Encoder:
@@ -28,56 +32,69 @@ class Encoder:
         self._routes = {
             name: _Route(gateway.gateway, name, spec) for name, spec in gateway.pipelines.items()
         }
+        self._notices = {
+            name: _Notices(gateway.gateway, name, source)
+            for name, source in gateway.sources.items()
+        }
 
     def encode(self, event: Event) -> list[Outgoing]:
         """The event itself, and after an alert's change its state: full or, cleared, empty."""
-        attributes = self._attributes(event)
-        body = {**attributes, "data": {**event.data, "causes": event.causes}}
-        payload = orjson.dumps(body)
-        properties = tuple((name, str(value)) for name, value in attributes.items())
+        payload, properties = self._written(event)
+        if event.type in _OF_SOURCES:
+            topic = self._notices[event.pipeline].topic(event)
+            return [Outgoing(topic, payload, 1, False, "sample", properties, CONTENT_TYPE)]
         route = self._routes[event.pipeline]
-        if event.type in {events.SAMPLE, events.WINDOW}:
+        if event.type in _PUBLISHED:
             return [
                 Outgoing(
                     topic=route.publish(event),
                     payload=payload,
                     qos=route.publish_qos,
                     retain=route.retain,
-                    kind="window" if event.type == events.WINDOW else "sample",
+                    kind="window" if "window" in event.type else "sample",
                     properties=properties,
                     content_type=CONTENT_TYPE,
                 )
             ]
-        cleared = event.type == events.CLEARED
         topic, state_topic = route.alert(event)
-        return [
-            Outgoing(topic, payload, route.alert_qos, False, "alert", properties, CONTENT_TYPE),
-            Outgoing(
-                state_topic,
-                b"" if cleared else payload,
-                route.alert_qos,
-                True,
-                "state",
-                () if cleared else properties,
-                "" if cleared else CONTENT_TYPE,
-            ),
-        ]
+        told = Outgoing(topic, payload, route.alert_qos, False, "alert", properties, CONTENT_TYPE)
+        if event.standing is None:
+            stands: Event | None = None if event.type == events.CLEARED else event
+        else:
+            stands = event.standing.event
+        if stands is None:
+            return [told, Outgoing(state_topic, b"", route.alert_qos, True, "state")]
+        if stands is not event:
+            payload, properties = self._written(stands)
+        state = Outgoing(
+            state_topic, payload, route.alert_qos, True, "state", properties, CONTENT_TYPE
+        )
+        return [told, state]
 
     def state_filters(self) -> list[str]:
         """MQTT filters for the retained states of every alert."""
         return [found for route in self._routes.values() if (found := route.state_filter())]
 
+    def _written(self, event: Event) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+        """Payload and user properties."""
+        attributes = self._attributes(event)
+        body = {**attributes, "data": {**event.data, "causes": event.causes}}
+        return orjson.dumps(body), tuple((name, str(v)) for name, v in attributes.items())
+
     def _attributes(self, event: Event) -> dict[str, Any]:
+        teller = f"sources/{event.pipeline}" if event.type in _OF_SOURCES else event.pipeline
         attributes: dict[str, Any] = {
             "specversion": "1.0",
             "id": event.id,
-            "source": f"/sensorweir/{self.gateway}/{event.pipeline}",
+            "source": f"/sensorweir/{self.gateway}/{teller}",
             "type": event.type,
             "subject": series_key(event.labels),
             "time": rfc3339(event.time_ns),
             "datacontenttype": "application/json",
             "revision": event.revision,
         }
+        if event.correction:
+            attributes["correction"] = event.correction
         if event.causes:
             attributes["causationid"] = event.causes[-1]
         if "severity" in event.data:
@@ -133,6 +150,26 @@ class _Route:
             levels = "/".join(("alerts", "{pipeline}", *[f"{{{name}}}" for name in names]))
             template = self._defaults[names] = TopicTemplate.parse(levels)
         return template.render({**dict(event.labels), **self._fixed})
+
+
+class _Notices:
+    """Where a source tells of late samples and of clocks that run ahead."""
+
+    def __init__(self, gateway: str, name: str, source: Source) -> None:
+        self._fixed = {"gateway": gateway, "source": name}
+        self._templates = {
+            notices.LATE: _template(source.late_topic),
+            notices.FUTURE: _template(source.future_topic),
+        }
+
+    def topic(self, event: Event) -> str:
+        """Topic of such an event."""
+        template = self._templates[event.type]
+        labels = {**dict(event.labels), **self._fixed}
+        if template is not None:
+            return template.render(labels)
+        first = "late" if event.type == notices.LATE else "quarantine"
+        return "/".join((first, *(safe(v) for v in (event.pipeline, *dict(event.labels).values()))))
 
 
 def _template(text: str | None) -> TopicTemplate | None:

@@ -1,10 +1,13 @@
 """Graph: every source and pipeline of a gateway, run in the order of their dependence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from config.model import Gateway, Source
 from config.model import Pipeline as Spec
+from pipelines import notices
+from pipelines.batch import Batch
+from pipelines.core import NOTHING
 from pipelines.events import Event
 from pipelines.operator import Operator
 from pipelines.order import Arrivals, Rules
@@ -25,6 +28,17 @@ class SourceStage:
         idle = -1 if source.idle_after is None else source.idle_after
         rules = Rules(source.lateness, source.future_max, idle, source.time is not None)
         self.reorder = Reorder(self.table, rules, samples_max)
+
+    def flow(self, batch: Batch) -> Flow:
+        """What was handed on last, and what came too late for it."""
+        late = self.reorder.late.batch if self.source.late == "amend" else NOTHING
+        return Flow(batch, self.table, late=late)
+
+    def told(self, gateway: str, name: str) -> Iterator[Event]:
+        """What is to be said of the samples that were taken last, apart from their values."""
+        yield from notices.of_clocks(gateway, name, self.reorder.notices, self.table)
+        if self.source.late == "side":
+            yield from notices.of_late(gateway, name, self.reorder.late, self.table)
 
 
 class Graph:
@@ -55,20 +69,25 @@ class Graph:
                 self.pipelines[name] = keep.pipelines[name]
                 self.pipelines[name].present(spec)
             else:
-                self.pipelines[name] = Pipeline(gateway.gateway, name, spec, operators, limits)
+                above = self.pipelines.get(_upstream(spec))
+                amend_for_ns = above.amend_for_ns if above else 0
+                self.pipelines[name] = Pipeline(
+                    gateway.gateway, name, spec, operators, limits, amend_for_ns
+                )
 
     def run(self, arrivals: Mapping[str, Arrivals]) -> list[Event]:
         """Take decoded samples of some sources, in the order of their arrival."""
         flows = {
-            ("source", name): Flow(self.sources[name].reorder.run(rows), self.sources[name].table)
+            ("source", name): self.sources[name].flow(self.sources[name].reorder.run(rows))
             for name, rows in arrivals.items()
         }
-        return self._through(flows, None)
+        told = [e for name in arrivals for e in self.sources[name].told(self.gateway.gateway, name)]
+        return told + self._through(flows, None)
 
     def tick(self, now_ns: int) -> list[Event]:
         """Let time go on to `now_ns`: waiting samples, timers, windows of silent series."""
         flows = {
-            ("source", name): Flow(stage.reorder.tick(now_ns), stage.table)
+            ("source", name): stage.flow(stage.reorder.tick(now_ns))
             for name, stage in self.sources.items()
         }
         return self._through(flows, now_ns)
@@ -76,10 +95,10 @@ class Graph:
     def flush(self) -> list[Event]:
         """Take the samples that still wait for others, because no more will come."""
         flows = {
-            ("source", name): Flow(stage.reorder.flush(), stage.table)
+            ("source", name): stage.flow(stage.reorder.flush())
             for name, stage in self.sources.items()
         }
-        return self._through(flows, None)
+        return self._through(flows, None, last=True)
 
     def recall(
         self, pipeline: str, labels: Labels, since_ns: int, value: float, worst: float
@@ -102,13 +121,15 @@ class Graph:
                 told += pipeline.retire("pipeline changed" if successor else "pipeline removed")
         return told
 
-    def _through(self, flows: dict[tuple[str, str], Flow], tick_ns: int | None) -> list[Event]:
+    def _through(
+        self, flows: dict[tuple[str, str], Flow], tick_ns: int | None, *, last: bool = False
+    ) -> list[Event]:
         told: list[Event] = []
         for name, pipeline in self.pipelines.items():
             flow = flows.get(pipeline.upstream)
-            if flow is None or (flow.batch.size == 0 and tick_ns is None):
+            if flow is None or (flow.empty and tick_ns is None and not last):
                 continue
-            rows, alerts, events = pipeline.run(flow, tick_ns)
+            rows, alerts, events = pipeline.run(flow, tick_ns, last=last)
             flows["samples", name] = flows["windows", name] = rows
             flows["alerts", name] = alerts
             told += events
@@ -128,6 +149,11 @@ def in_order(gateway: Gateway) -> list[str]:
     for name in gateway.pipelines:
         visit(name)
     return list(done)
+
+
+def _upstream(spec: Spec) -> str:
+    """The pipeline that this one takes from, '' when it takes from a source."""
+    return "" if isinstance(spec.from_, str) else spec.from_.pipeline
 
 
 def _unchanged(old: Graph, new: Gateway) -> set[str]:
