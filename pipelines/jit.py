@@ -30,7 +30,10 @@ class Kernel:
         if self._compiled is None:
             import numba  # noqa: PLC0415 - 0.3 s and 60 MB that `validate` must not pay
 
-            options: dict[str, Any] = {"nogil": True, "fastmath": False, "error_model": "numpy"}
+            # Arrays belong to the caller, so nothing counts references: two atomic operations for
+            # each array passed to a helper, and the compiler refuses a kernel that allocates.
+            options: dict[str, Any] = {"nogil": True, "fastmath": False, "_nrt": False}
+            options["error_model"] = "numpy"
             try:
                 self._compiled = numba.njit(cache=True, **options)(self.plain)
             except RuntimeError:  # numba: "cannot cache function: no locator available"
