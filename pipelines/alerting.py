@@ -10,9 +10,9 @@ from config.errors import printable
 from config.model import Alert, Value
 from config.model import Limits as Bounds
 from pipelines import events
-from pipelines.alerts import CLEARED, KIND, OWN_FIELDS, RAISED, UPDATED, WORST
+from pipelines.alerts import ACTIVE, CLEARED, KIND, OWN_FIELDS, RAISED, UPDATED, WORST
 from pipelines.batch import Batch
-from pipelines.events import Event, event_id, rfc3339
+from pipelines.events import Event, Standing, event_id, rfc3339
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
 from pipelines.watch import LimitSets, Watch
@@ -48,10 +48,6 @@ class Alerting:
         """Watch these series."""
         self.watch.connect(table)
 
-    def run(self, batch: Batch, ticking: bool) -> Batch:
-        """Transitions in order: a row for each change of each series' state."""
-        return self.watch.run(batch, ticking)
-
     def present(self, alert: Alert, values: Mapping[str, Value]) -> None:
         """Take other texts, severities and per-device values; states stay as they are."""
         self.alert = alert
@@ -74,6 +70,19 @@ class Alerting:
             )
             for i in range(out.size)
         ]
+
+    def standing(self, event: Event) -> Event:
+        """The event of a correction, with what the alert of its series is now."""
+        row = self.table.find(event.labels)
+        state = self.watch.state
+        if row is None or state.phase[row] != ACTIVE:
+            return replace(event, standing=Standing(None))
+        onset = int(state.since_ns[row])
+        numbers = (float(state.last[row]), float(state.worst[row]))
+        return replace(
+            event,
+            standing=Standing(self._event(row, RAISED, (onset, onset), numbers, [], ())),
+        )
 
     def retire(self, reason: str) -> list[Event]:
         """Clear every active alert, because the pipeline is going away or starts afresh."""

@@ -1,10 +1,10 @@
 """Events: what a pipeline tells the world, as plain values with ids that a replay repeats."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pipelines.series import Labels, series_key
 
@@ -13,6 +13,14 @@ CLEARED: Final = "sensorweir.alert.cleared"
 UPDATED: Final = "sensorweir.alert.updated"
 WINDOW: Final = "sensorweir.window"
 SAMPLE: Final = "sensorweir.sample"
+RETRACTED: Final = {
+    ACTIVE: "sensorweir.alert.retracted",
+    CLEARED: "sensorweir.alert.retracted",
+    UPDATED: "sensorweir.alert.retracted",
+    WINDOW: "sensorweir.window.retracted",
+    SAMPLE: "sensorweir.sample.retracted",
+}
+"""By the type of what is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +36,40 @@ class Event:
     causes: tuple[str, ...] = ()
     """Ids of events, or names of samples (`sample_name`), that this one was derived from."""
     revision: int = 1
+    """Of equal ids the event with the highest revision holds."""
+    correction: Literal["", "updated", "retracted"] = ""
+    """How the event differs from its revision before, when late samples changed it."""
+    standing: "Standing | None" = None
+    """Of a correction: what the series' alert is now."""
 
 
-def event_id(gateway: str, pipeline: str, labels: Labels, kind: str, time_ns: int) -> str:
-    """32 hex digits out of what the event is about; no wall clock, no counter."""
-    text = "\0".join((gateway, pipeline, series_key(labels), kind, str(time_ns)))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the alert of a series stands after corrections; None: it is not active."""
+
+    event: Event | None
+
+
+def retracted(event: Event, revision: int) -> Event:
+    """An event that takes another one back: same id, and what it said."""
+    return replace(
+        event,
+        type=RETRACTED[event.type],
+        revision=revision,
+        correction="retracted",
+        data={**event.data, "retracts": event.type},
+    )
+
+
+def event_id(
+    gateway: str, pipeline: str, labels: Labels, kind: str, time_ns: int, n: int = 0
+) -> str:
+    """32 hex digits out of what the event is about; no wall clock, no counter.
+
+    `n`: how many of the same series, kind and time came before it.
+    """
+    time = f"{time_ns}#{n}" if n else str(time_ns)
+    text = "\0".join((gateway, pipeline, series_key(labels), kind, time))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 

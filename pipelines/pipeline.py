@@ -1,7 +1,7 @@
 """Pipeline: a named chain of steps at work, from the rows of its upstream to rows and events."""
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,15 +9,18 @@ import numpy as np
 from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting
-from pipelines.alerts import CLEARED, KIND, UPDATED
-from pipelines.batch import GOOD, Batch, copied, joined, new_batch, rows, samples, take
-from pipelines.events import SAMPLE, WINDOW, Event, event_id, rfc3339, sample_name
+from pipelines.amend import Amender, Correction, Told
+from pipelines.batch import I8, Batch, copied, joined, samples
+from pipelines.core import NOTHING, Core
+from pipelines.events import ACTIVE, CLEARED, Event, retracted
+from pipelines.history import NO_ROWS, Rows, together
 from pipelines.operator import Operator
-from pipelines.series import FULL, Labels, SeriesTable
+from pipelines.series import Labels, SeriesTable
 from pipelines.stage import ParamSets, Selection, Stage
+from pipelines.telling import Content, Key, Teller, as_batch, as_rows
 
-CAUSES_MAX: Final = 16
-"""Causes named by one event; of a chain of many alerts the newest are kept."""
+REVISIONS_MAX: Final = 100_000
+"""Corrected events whose revision is remembered."""
 
 
 class Flow(NamedTuple):
@@ -27,6 +30,27 @@ class Flow(NamedTuple):
     table: SeriesTable
     ids: tuple[str, ...] = ()
     """(n,) id of the event that each row came with; empty when rows have none."""
+    late: Batch = NOTHING
+    """Rows of a source that are older than what it handed on before."""
+    gone: Rows = NO_ROWS
+    """Rows handed on before that hold no more."""
+    instead: Rows = NO_ROWS
+    """Rows that hold in their place, or were missing."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        parts = (self.batch, self.late, self.gone.batch, self.instead.batch)
+        return not any(part.size for part in parts)
+
+
+@dataclass(slots=True)
+class _Made:
+    """What one turn of a pipeline brings."""
+
+    rows: list[Batch] = field(default_factory=list)
+    alerts: list[Rows] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
 
 class Pipeline:
@@ -39,7 +63,9 @@ class Pipeline:
         spec: Spec,
         operators: Mapping[str, Operator],
         limits: Limits,
+        amend_for_ns: int = 0,
     ) -> None:
+        """`amend_for_ns`: how long what it told may be corrected, at least."""
         self.gateway, self.name, self.spec = gateway, name, spec
         self.selection = Selection(spec.where, limits.series_max)
         self.stages: list[Stage] = []
@@ -56,7 +82,15 @@ class Pipeline:
             last = self.stages[-1] if self.stages else None
             self.alerting = Alerting((gateway, name), spec.alert, spec.values, last, limits)
             self.alerting.connect(table)
-        self._causes: dict[int, deque[str]] = {}
+        watch = self.alerting.watch if self.alerting else None
+        self.core = Core(self.selection.table, self.stages, watch)
+        self._teller = Teller(gateway, name, self.upstream, self.core)
+        self.amend_for_ns = max(amend_for_ns, _amend_for(spec, self.stages))
+        self._amender: Amender | None = None
+        if self.amend_for_ns:
+            rows_max = limits.amend_rows_max
+            self._amender = Amender(self.core, self._tells, self.amend_for_ns, rows_max)
+        self._revisions: dict[str, int] = {}
 
     @property
     def active(self) -> int:
@@ -70,64 +104,63 @@ class Pipeline:
             return self.spec.from_.kind, self.spec.from_.pipeline
         return "source", self.spec.from_
 
-    def run(self, flow: Flow, tick_ns: int | None) -> tuple[Flow, Flow, list[Event]]:
-        """Rows of the last step, alert changes as rows (1 active, 0 cleared), and the events."""
-        if not flow.ids:
-            return self._run(self.selection.run(flow.batch, flow.table), flow.table, tick_ns)
-        # Alerts come one at a time, so that an event names no cause that came after it.
-        below, alerts, told = [], [], []
-        for i, cause in enumerate(flow.ids):
-            one = self.selection.run(rows(flow.batch, i, i + 1), flow.table)
-            self._note_cause(self.selection.row(int(flow.batch.series[i])), cause)
-            out, changes, events = self._run(one, flow.table, None)
-            below.append(copied(out.batch))
-            alerts.append(changes)
-            told += events
-        if tick_ns is not None:
-            out, changes, events = self._run(_NOTHING, flow.table, tick_ns)
-            below.append(copied(out.batch))
-            alerts.append(changes)
-            told += events
-        ids = tuple(i for change in alerts for i in change.ids)
-        changes = Flow(joined([c.batch for c in alerts]), self.table, ids)
-        return Flow(joined(below), self.table), changes, told
-
-    def _run(
-        self, batch: Batch, upstream: SeriesTable, tick_ns: int | None
+    def run(
+        self, flow: Flow, tick_ns: int | None, *, last: bool = False
     ) -> tuple[Flow, Flow, list[Event]]:
-        ticking = tick_ns is not None
-        if ticking:
-            self.selection.tick(upstream)
-        for stage in self.stages:
-            if batch.size == 0 and not ticking:
-                break
-            stage.sync()
-            batch = stage.run(batch, None if tick_ns is None else stage.clocks(tick_ns))
-        told: list[Event] = []
-        alerts = Flow(_NOTHING, self.table)
-        if self.spec.publish is not None and batch.size:
-            told += self._published(batch)
-        if self.alerting is not None and (batch.size or ticking):
-            out = self.alerting.run(batch, ticking)
-            if out.size:
-                changes = self.alerting.tell(out, self._led_to)
-                alerts = self._as_samples(out, changes)
-                told += changes
-        return Flow(batch, self.table), alerts, told
+        """Rows of the last step, alert changes as rows (1 active, 0 cleared), and the events.
+
+        `last`: no more will come, so what waits for the next tick is not to wait.
+        """
+        made = _Made()
+        taken = self._ours(Rows(flow.batch, flow.ids), flow.table)
+        if self._amender is not None:
+            taken = self._amender.in_order(taken)
+        for rows, changes in self.core.feed(taken.batch, taken.ids):
+            several = taken.ids or tick_ns is not None
+            self._note(copied(rows) if several else rows, changes, made)
+        below, alerts = Flow(NOTHING, self.table), Flow(NOTHING, self.table)
+        if self._amender is not None:
+            self._amender.amend(self._ours(Rows(flow.late), flow.table), new=False)
+            self._amender.amend(self._ours(flow.instead, flow.table), new=True)
+            self._amender.take_back(self._ours(flow.gone, flow.table))
+        if tick_ns is not None or last:
+            self.selection.tick(flow.table)
+            clocks = self.core.clocks(tick_ns)
+            found = self._amender.correct(clocks) if self._amender else None
+            if found is not None:
+                below, alerts = self._correct(found, made)
+            if tick_ns is not None:
+                self._note(*self.core.tick(clocks), made)
+                if self._amender is not None:
+                    self._amender.ticked(tick_ns, clocks)
+        changed = together(made.alerts)
+        rows = made.rows[0] if len(made.rows) == 1 else joined(made.rows)
+        return (
+            below._replace(batch=rows),
+            alerts._replace(batch=changed.batch, ids=changed.ids),
+            made.events,
+        )
 
     def recall(self, labels: Labels, since_ns: int, value: float, worst: float) -> Flow | None:
         """Go on with an alert from before a restart; the row that tells it to pipelines below."""
         if not self.alerting or not self.alerting.recall(labels, since_ns, value, worst):
             return None
-        row = np.array([self.table.find(labels)], np.int32)
+        found = self.table.find(labels)
+        assert found is not None, "just recalled"
+        if self._amender is not None:
+            self._amender.recalled(found, since_ns, value, worst)
+        row = np.array([found], np.int32)
         batch = samples(row, np.array([since_ns], np.int64), np.ones(1))
         return Flow(batch, self.table, (self.alerting.alert_id(labels, since_ns),))
 
     def present(self, spec: Spec) -> None:
         """Take what does not touch the state: topics, texts, severity, per-device values."""
         self.spec = spec
-        for stage in self.stages:
-            stage.revalue(spec.values)
+        if self._amender is not None:
+            self._amender.settle_all()
+        for core in self._amender.cores() if self._amender else (self.core,):
+            for stage in core.stages:
+                stage.revalue(spec.values)
         if self.alerting is not None and spec.alert is not None:
             self.alerting.present(spec.alert, spec.values)
 
@@ -144,69 +177,133 @@ class Pipeline:
         }
         tables = {id(t): t for t in (self.selection.table, self.table)}
         found["series_refused"] = sum(t.refused for t in tables.values())
-        return found
+        return found | (self._amender.counts if self._amender else {})
 
     # --- inside --------------------------------------------------------------------------
 
-    def _note_cause(self, row: int, event: str) -> None:
-        """Remember that an upstream event reached the last row that `row` leads to."""
-        for stage in self.stages:
-            row = stage.group(row) if row != FULL else FULL
-        if row != FULL:
-            self._causes.setdefault(row, deque(maxlen=CAUSES_MAX)).append(event)
+    def _ours(self, rows: Rows, upstream: SeriesTable) -> Rows:
+        """The rows that belong here, with our row numbers."""
+        if not rows.batch.size:
+            self.selection.sync(upstream)
+            return NO_ROWS
+        mine = self.selection.rows(rows.batch.series, upstream)
+        if mine.min() < 0:
+            rows = rows.where(mine >= 0)
+            mine = mine[mine >= 0]
+        return Rows(rows.batch._replace(series=mine), rows.ids)
 
-    def _led_to(self, row: int, onset_ns: int) -> tuple[str, ...]:
-        kind, name = self.upstream
-        labels = self.table.labels(row)
-        if kind == "alerts":
-            return tuple(self._causes.get(row, ()))
-        if kind == "source":
-            return (sample_name(name, labels, onset_ns),)
-        of = WINDOW if kind == "windows" else SAMPLE
-        return (event_id(self.gateway, name, labels, of, onset_ns),)
+    def _say(
+        self, core: Core, rows: Batch, changes: Batch
+    ) -> tuple[list[tuple[Key, Content]], list[Event]]:
+        """Rows of the last step as values, and the events of the alert's changes."""
+        items = []
+        if rows.size and (self.spec.publish is not None or self._amender is not None):
+            items = list(self._teller.items(core, rows))
+        if not changes.size:
+            return items, []
+        assert self.alerting is not None, "nothing else has changes"
+        return items, self.alerting.tell(changes, lambda *at: self._teller.led_to(core, *at))
 
-    def _as_samples(self, out: Batch, told: list[Event]) -> Flow:
-        changes = out.fields[:, KIND] != UPDATED
-        kept = take(out, changes)
-        value = np.where(kept.fields[:, KIND] == CLEARED, 0.0, 1.0)
-        batch = kept._replace(
-            value=value,
-            start_ns=kept.t_ns,
-            quality=np.full(kept.size, GOOD, np.uint8),
-            fields=np.zeros((kept.size, 0), np.float64),
-        )
-        ids = tuple(e.id for e, changed in zip(told, changes.tolist(), strict=True) if changed)
-        return Flow(batch, self.table, ids)
+    def _tells(self, core: Core, rows: Rows, clocks: Sequence[I8] | None) -> dict[int, Told]:
+        """What a core tells about these rows, and then about time, by row of its table."""
+        told: dict[int, Told] = {}
+        for piece in core.feed(rows.batch, rows.ids):
+            _sort(told, *self._say(core, *piece), piece[1])
+        if clocks is not None:
+            piece = core.tick(clocks)
+            _sort(told, *self._say(core, *piece), piece[1])
+        return told
 
-    def _published(self, batch: Batch) -> list[Event]:
-        names = self.stages[-1].runner.fields if self.stages else ()
-        window = bool(self.stages) and self.stages[-1].operator.emits == "window"
-        kind = WINDOW if window else SAMPLE
-        events = []
-        columns = (batch.series, batch.t_ns, batch.start_ns, batch.value, batch.quality)
-        fields = batch.fields.tolist()
-        listed = zip(*(c.tolist() for c in columns), fields, strict=True)
-        for row, end, start, value, quality, extra in listed:
-            labels = self.table.labels(row)
-            data: dict[str, object] = {"pipeline": self.name, "labels": dict(labels)}
-            if window:
-                data |= {"start": rfc3339(start), "end": rfc3339(end)}
-            if not names or not window:
-                data["value"] = value if value == value else None  # noqa: PLR0124 - NaN
-            data |= {n: x if x == x else None for n, x in zip(names, extra, strict=True)}  # noqa: PLR0124
-            data["quality"] = ("good", "uncertain", "bad")[quality]
-            events.append(
-                Event(
-                    id=event_id(self.gateway, self.name, labels, kind, end),
-                    type=kind,
-                    pipeline=self.name,
-                    labels=labels,
-                    time_ns=end,
-                    data=data,
-                    causes=() if window else self._led_to(row, end),
-                )
+    def _note(self, rows: Batch, changes: Batch, made: _Made) -> None:
+        """Take down what the live core has found."""
+        made.rows.append(rows)
+        items, events = self._say(self.core, rows, changes)
+        if self.spec.publish is not None:
+            made.events += [self._teller.event(self.core, *item) for item in items]
+        if changes.size:
+            made.alerts.append(as_rows(changes, events))
+        made.events += events
+        if self._amender is not None:
+            told: dict[int, Told] = {}
+            _sort(told, items, events, changes)
+            self._amender.note(told)
+
+    def _correct(self, found: Correction, made: _Made) -> tuple[Flow, Flow]:
+        """Tell what late rows have changed, and what that means to pipelines below."""
+        old, new = found.old, found.new
+        if self.spec.publish is not None:
+            before = {k: self._teller.event(self.core, k, c) for k, c in old.items.items()}
+            after = {k: self._teller.event(self.core, k, c) for k, c in new.items.items()}
+            made.events += self._revised(
+                {e.id: e for e in before.values()}, {e.id: e for e in after.values()}
             )
-        return events
+        corrected = self._revised(old.events, new.events)
+        if corrected:
+            assert self.alerting is not None, "nothing else tells alerts"
+            made.events += [self.alerting.standing(event) for event in corrected]
+        width = len(self._teller.names)
+        rows = Flow(
+            NOTHING,
+            self.table,
+            gone=Rows(as_batch(list(old.items.items()), width)),
+            instead=Rows(as_batch(list(new.items.items()), width)),
+        )
+        alerts = Flow(
+            NOTHING,
+            self.table,
+            gone=self._turns(old.events, new.events),
+            instead=self._turns(new.events, old.events),
+        )
+        return rows, alerts
+
+    def _revised(self, old: Mapping[str, Event], new: Mapping[str, Event]) -> list[Event]:
+        """Corrections in the order to be told: what is taken back, then what holds, by time."""
+        gone = [retracted(e, self._revision(e.id)) for e in old.values() if e.id not in new]
+        held = []
+        for event in new.values():
+            if event.id in old or event.id in self._revisions:
+                revision = self._revision(event.id)
+                held.append(replace(event, revision=revision, correction="updated"))
+            else:
+                held.append(event)
+        return [*sorted(gone, key=_time), *sorted(held, key=_time)]
+
+    def _revision(self, event: str) -> int:
+        """The next revision of an event that was told before."""
+        if event not in self._revisions and len(self._revisions) >= REVISIONS_MAX:
+            del self._revisions[next(iter(self._revisions))]
+        self._revisions[event] = self._revisions.get(event, 1) + 1
+        return self._revisions[event]
+
+    def _turns(self, these: Mapping[str, Event], those: Mapping[str, Event]) -> Rows:
+        """Rows of the raised and cleared alerts in `these` that `those` does not know."""
+        turned = [e for i, e in these.items() if i not in those and e.type in {ACTIVE, CLEARED}]
+        if not turned:
+            return NO_ROWS
+        row = np.array([self.table.find(e.labels) for e in turned], np.int32)
+        t_ns = np.array([e.time_ns for e in turned], np.int64)
+        value = np.array([float(e.type == ACTIVE) for e in turned])
+        return Rows(samples(row, t_ns, value), tuple(e.id for e in turned))
 
 
-_NOTHING: Final = new_batch(0)
+def _sort(
+    into: dict[int, Told],
+    items: list[tuple[Key, Content]],
+    events: list[Event],
+    changes: Batch,
+) -> None:
+    """Add what was told to what its row has told."""
+    for key, content in items:
+        into.setdefault(key[0], Told()).items[key] = content
+    for row, event in zip(changes.series.tolist(), events, strict=True):
+        into.setdefault(row, Told()).events[event.id] = event
+
+
+def _time(event: Event) -> int:
+    return event.time_ns
+
+
+def _amend_for(spec: Spec, stages: Sequence[Stage]) -> int:
+    """How long the configuration lets what was told be corrected; a step may ask for it too."""
+    asked = [getattr(stage.sets.sets[0], "amend_for", None) or 0 for stage in stages]
+    return max(spec.amend_for or 0, *asked, 0)

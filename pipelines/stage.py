@@ -158,10 +158,10 @@ class Stage:
             return out
         return self.runner.tick(clock_ns, len(self.places.groups), append=True)
 
-    def clocks(self, tick_ns: int) -> I8:
+    def clocks(self, tick_ns: int | None) -> I8:
         """How far the time of each row of the state is; `tick_ns` is the recorded tick."""
         groups = self.places.groups
-        if not self.operator.slowest:
+        if tick_ns is not None and not self.operator.slowest:
             for row in self.places.unheard:  # nobody's event time: ours is all there is
                 groups.clock_ns[row] = tick_ns
         delay_ns = self.places.delay_ns
@@ -217,27 +217,20 @@ class Selection:
         """(rows of ours,) the upstream row; FULL for one that came from a recalled alert alone."""
         self._known = 0
 
-    def run(self, batch: Batch, upstream: SeriesTable) -> Batch:
-        """The rows that belong here, with our row numbers."""
-        self._sync(upstream)
-        row = self._row[batch.series]
-        if row.size and row.min() == FULL:
-            batch = take(batch, row != FULL)
-            row = self._row[batch.series]
-        return batch._replace(series=row)
-
-    def row(self, upstream_row: int) -> int:
-        """Our row of an upstream row, FULL when it is not taken."""
-        return int(self._row[upstream_row])
+    def rows(self, series: I4, upstream: SeriesTable) -> I4:
+        """(n,) our row of each of these rows of `upstream`, FULL for those not taken."""
+        self.sync(upstream)
+        return self._row[series]
 
     def tick(self, upstream: SeriesTable) -> None:
         """Take over how far each series' time has come."""
-        self._sync(upstream)
+        self.sync(upstream)
         theirs = self._upstream[: len(self.table)]
         known = theirs != FULL
         self.table.clock_ns[: theirs.size][known] = upstream.clock_ns[theirs[known]]
 
-    def _sync(self, upstream: SeriesTable) -> None:
+    def sync(self, upstream: SeriesTable) -> None:
+        """Meet the series that are new upstream."""
         for row in range(self._known, len(upstream)):
             if row >= self._row.size:
                 self._row = np.concatenate((self._row, np.full(row, FULL, np.int32)))

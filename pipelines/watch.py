@@ -11,7 +11,7 @@ import numpy as np
 from config.model import Alert, Value
 from config.model import Limits as Bounds
 from pipelines.alerts import ACTIVE, NORMAL, OPERATOR, Limits
-from pipelines.batch import Batch
+from pipelines.batch import I8, Batch
 from pipelines.runner import StepRunner
 from pipelines.series import Labels, SeriesTable
 from pipelines.stage import Stage
@@ -118,12 +118,12 @@ class Watch:
         """Arrays of the kernel, see `pipelines.alerts.State`. Replaced as they grow."""
         return self.runner.state
 
-    def run(self, batch: Batch, ticking: bool) -> Batch:
-        """Transitions in order: a row for each change of each series' state."""
-        self._assign()
+    def run(self, batch: Batch, clock_ns: I8 | None) -> Batch:
+        """Transitions in order, of these rows and then of time having come to `clock_ns`."""
+        self.sync()
         out = self.runner.run(batch)
-        if ticking:
-            out = self.runner.tick(self.table.clock_ns, len(self.table), append=True)
+        if clock_ns is not None:
+            out = self.runner.tick(clock_ns, len(self.table), append=True)
         return out
 
     def revalue(self, alert: Alert, values: Mapping[str, Value]) -> None:
@@ -132,7 +132,7 @@ class Watch:
 
     def chosen(self, row: int) -> Chosen:
         """Limits of a series, and where they were written."""
-        self._assign()
+        self.sync()
         return self.limits.sets[self._of_row[row]]
 
     def active(self) -> list[int]:
@@ -141,7 +141,7 @@ class Watch:
 
     def recall(self, row: int, since_ns: int, value: float, worst: float) -> bool:
         """Go on with an alert that was active before; False when this one has begun another."""
-        self._assign()
+        self.sync()
         state = self.state
         if state.phase[row] != NORMAL:
             return False
@@ -154,9 +154,7 @@ class Watch:
         """End the alert of a series, whatever holds it; the next sample may raise it again."""
         self.state.phase[row], self.state.clearing[row] = NORMAL, 0
 
-    # --- inside --------------------------------------------------------------------------
-
-    def _assign(self) -> None:
+    def sync(self) -> None:
         """Resolve the limits of series that have none yet, or of all when they have changed."""
         if self._version != self.limits.version:
             self._version = self.limits.version
@@ -170,6 +168,8 @@ class Watch:
         self.runner.use(self._packed())
         for row in range(first, len(self.table)):
             self.runner.assign(row, self._of_row[row])
+
+    # --- inside --------------------------------------------------------------------------
 
     def _packed(self) -> list[Limits]:
         return [chosen.limits for chosen in self.limits.sets]

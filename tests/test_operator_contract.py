@@ -99,6 +99,13 @@ def test_more_rows_and_wider_rings_change_nothing(case):
 
 
 @every_case
+def test_a_tick_tells_nothing_that_the_next_sample_would_not(case):
+    made = case.traffic(11)
+    late = made._replace(ticks=made.ticks[-1:])
+    assert_same(by_series(run(case, late)), by_series(run(case, made)))
+
+
+@every_case
 def test_unknown_samples_change_no_state(case):
     made = case.traffic(6)
     more = run(case, with_unknown(made, 6))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from config.model import SECOND
 from config.params import Params
 from config.units import Duration, duration_text
 from pipelines.batch import BAD, F8, I8, U1, UNCERTAIN, Batch
@@ -34,6 +35,12 @@ class Aggregate(Params):
         ("mean",),
         min_length=1,
         description="Numbers to give out; the first is the value of the window.",
+    )
+    amend_for: Duration | None = Field(
+        None,
+        le=7 * 86_400 * SECOND,
+        description="Windows are corrected when samples turn up at most this late; the same as "
+        "`amend_for` of the pipeline.",
     )
 
     @model_validator(mode="after")

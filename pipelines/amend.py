@@ -1,0 +1,244 @@
+"""Amend: what was told is put right when rows turn up that belong before others already taken.
+
+Roll back and run again, as in optimistic simulation (Jefferson, "Virtual Time", ACM TOPLAS 7(3),
+1985).  Three cores compute the same pipeline: `live` takes rows as they come; `settled` runs
+`amend_for` behind and takes them in order of event time; `replay` starts from the rows of the
+settled state that a late row touches, takes the kept rows again in order, and what it tells is
+compared with what was told.  Every operator is corrected in this way without knowing about it.
+
+All of it happens at ticks, which are recorded inputs, so a replay repeats each revision.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.batch import I4, I8, copied
+from pipelines.core import Core
+from pipelines.events import Event
+from pipelines.history import NO_ROWS, History, Rows, latest, together
+from pipelines.series import FULL, NEVER
+from pipelines.telling import Content, Key
+
+_Name = TypeVar("_Name")
+_What = TypeVar("_What")
+
+SETTLES: Final = 8
+"""The settled core follows in so many steps of `amend_for`; each costs a sort."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What some rows have told: rows of the last step by key, and alert events by id."""
+
+    items: dict[Key, Content] = field(default_factory=dict)
+    events: dict[str, Event] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Correction:
+    """How what should have been told differs from what was told, for some series."""
+
+    old: Told = field(default_factory=Told)
+    """What no longer holds, or held with other content."""
+    new: Told = field(default_factory=Told)
+    """What holds instead, or was not told before."""
+    rows_out: set[int] = field(default_factory=set)
+
+
+Run = Callable[[Core, Rows, Sequence[I8] | None], dict[int, Told]]
+"""(core, rows, clocks) → what the core tells about them, by row of its table; None: no tick."""
+
+
+class Amender:
+    """Keeps what is needed to correct one pipeline, and corrects it."""
+
+    def __init__(self, live: Core, run: Run, amend_for_ns: int, rows_max: int) -> None:
+        """`rows_max`: rows kept at most; beyond them the oldest are settled early."""
+        self.live, self._run = live, run
+        self._settled, self._replay = live.twin(), live.twin()
+        self.amend_for_ns, self.rows_max = amend_for_ns, rows_max
+        self.counts = {"amended": 0, "amend_too_late": 0, "amend_duplicate": 0, "amend_differs": 0}
+        """Rows taken out of order, too late even for that, known already; and rows that the
+        settled core told otherwise than was told, which never happens."""
+        self._history = History()
+        self._told: dict[int, Told] = {}
+        self._pending: list[Rows] = []
+        self._gone: list[Rows] = []
+        self._component: I4 = np.zeros(0, np.int32)
+        self._of_steps: list[I4] = []
+        """(rows of each step's state,) the component that each belongs to."""
+        self._seen_ns: I8 = np.zeros(0, np.int64)
+        self._ticked_ns: I8 = np.zeros(0, np.int64)
+        self._settled_ns: I8 = np.zeros(0, np.int64)
+        """(rows of the table that comes in,) by component: newest row taken, clock of the last
+        tick, time up to which nothing changes any more."""
+        self._settled_at_ns = NEVER
+        self._expects = any(s.operator.expected for s in live.stages)
+        regroups = [s.operator for s in live.stages if s.operator.regroup]
+        self._waits = bool(regroups) and regroups[0].slowest
+        """The first step that combines series waits for the slowest itself."""
+
+    def cores(self) -> tuple[Core, Core, Core]:
+        """Everything whose parameters change at a reload."""
+        return self.live, self._settled, self._replay
+
+    # --- what comes ----------------------------------------------------------------------
+
+    def in_order(self, rows: Rows) -> Rows:
+        """Those that follow what their series, or its group, has taken; the others wait."""
+        if not rows.batch.size:
+            return rows
+        self._grow()
+        lead, t_ns = self._component[rows.batch.series], rows.batch.t_ns
+        line = rows.batch.series if self._waits else lead
+        follows = (t_ns >= self._seen_ns[line]) & (t_ns > self._ticked_ns[lead])
+        if not follows.all():
+            self.amend(rows.where(~follows), new=True)
+            rows, line = rows.where(follows), line[follows]
+        if self._expects:
+            self._begin(rows.batch.series)
+        np.maximum.at(self._seen_ns, line, rows.batch.t_ns)
+        self._history.add(Rows(copied(rows.batch), rows.ids))
+        return rows
+
+    def amend(self, rows: Rows, *, new: bool) -> None:
+        """Take rows out of order, at the next tick. `new`: never taken before by the source."""
+        if not rows.batch.size:
+            return
+        self._grow()
+        in_time = rows.batch.t_ns >= self._settled_ns[self._component[rows.batch.series]]
+        self.counts["amend_too_late"] += int((~in_time).sum())
+        rows = rows.where(in_time)
+        if not new and rows.batch.size:
+            twice = self._history.has(rows.batch)
+            self.counts["amend_duplicate"] += int(twice.sum())
+            rows = rows.where(~twice)
+        self.counts["amended"] += rows.batch.size
+        self._pending.append(rows)
+
+    def take_back(self, rows: Rows) -> None:
+        """Forget rows that an upstream pipeline has retracted, at the next tick."""
+        if rows.batch.size:
+            self._grow()
+            self._gone.append(rows)
+
+    def note(self, told: dict[int, Told]) -> None:
+        """Remember what the live core has told."""
+        for row, some in told.items():
+            mine = self._told.setdefault(row, Told())
+            mine.items |= some.items
+            mine.events |= some.events
+
+    def recalled(self, row: int, since_ns: int, value: float, worst: float) -> None:
+        """An alert was active before the start: so it is in what is settled."""
+        if self._settled.watch is not None:
+            self._settled.watch.recall(row, since_ns, value, worst)
+
+    # --- at ticks ------------------------------------------------------------------------
+
+    def correct(self, clocks: Sequence[I8]) -> Correction | None:
+        """Put right what late rows have changed since the last tick; None when none came."""
+        pending, gone = together(self._pending), together(self._gone)
+        self._pending, self._gone = [], []
+        if not pending.batch.size and not gone.batch.size:
+            return None
+        # What is taken back may be what came late in this very tick.
+        self._history.add(Rows(copied(pending.batch), pending.ids))
+        missed = gone.batch.size - self._history.remove(gone)
+        self.counts["amend_too_late"] += missed
+        touched = np.concatenate((pending.batch.series, gone.batch.series))
+        inside = np.isin(self._component, self._component[touched])
+        return self._again(inside, clocks)
+
+    def ticked(self, tick_ns: int, clocks: Sequence[I8]) -> None:
+        """Note how far the live core's time has come, and settle what is old enough."""
+        self._grow()
+        for component, clock_ns in zip(self._of_steps, clocks, strict=True):
+            known = component != FULL
+            come_ns = clock_ns[: component.size][known]
+            np.maximum.at(self._ticked_ns, component[known], come_ns)
+        crowded = self._history.size > self.rows_max
+        due = self._settled_at_ns + self.amend_for_ns // SETTLES
+        if self._settled_at_ns == NEVER:
+            self._settled_at_ns = tick_ns
+        elif tick_ns >= due or crowded:
+            self._settled_at_ns = tick_ns
+            self._settle(crowded)
+
+    def settle_all(self) -> None:
+        """Let everything stand as it was told: the rules are about to change."""
+        self._grow()
+        self._pending, self._gone, self._told = [], [], {}
+        self._settled.adopt(self.live, self.live.part(np.ones(self._component.size, bool)))
+        newest = np.maximum(self._seen_ns, self._ticked_ns)
+        self._settled_ns = np.maximum(self._settled_ns, newest)
+        self._history.replace(NO_ROWS)
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _again(self, inside: NDArray[np.bool_], clocks: Sequence[I8]) -> Correction:
+        part = self.live.part(inside)
+        self._replay.adopt(self._settled, part)
+        kept = self._history.rows()
+        again = kept.where(inside[kept.batch.series]).by_time()
+        should = self._run(self._replay, again, self.live.clocks_of(part, clocks))
+        found = Correction(rows_out=set(part.rows_out.tolist()))
+        for row in part.rows_out.tolist():
+            old, new = self._told.pop(row, Told()), should.get(row, Told())
+            found.old.items |= _beyond(old.items, new.items)
+            found.new.items |= _beyond(new.items, old.items)
+            found.old.events |= _beyond(old.events, new.events)
+            found.new.events |= _beyond(new.events, old.events)
+            self._told[row] = new
+        self.live.adopt(self._replay, part)
+        return found
+
+    def _settle(self, crowded: bool) -> None:
+        kept = self._history.rows()
+        if not kept.batch.size:
+            return
+        clock_ns = self.live.table_in.clock_ns[: self._component.size]
+        size = self._component.size
+        horizon = latest(clock_ns, self._component, size, NEVER)
+        horizon[horizon != NEVER] -= self.amend_for_ns
+        lead = self._component[kept.batch.series]
+        if crowded:  # the older half goes, whatever its age
+            half = kept.batch.size // 2
+            early = latest(kept.batch.t_ns[:half], lead[:half], size, NEVER)
+            horizon = np.maximum(horizon, early)
+        old = kept.batch.t_ns < horizon[lead]
+        self._settled_ns = np.maximum(self._settled_ns, horizon)
+        self._history.replace(kept.where(~old))
+        for row, some in self._run(self._settled, kept.where(old).by_time(), None).items():
+            mine = self._told.get(row, Told())
+            for key, content in some.items.items():
+                self.counts["amend_differs"] += mine.items.pop(key, None) != content
+            for name, event in some.events.items():
+                self.counts["amend_differs"] += mine.events.pop(name, None) != event
+
+    def _begin(self, series: I4) -> None:
+        """A series that was expected has told something before its first row."""
+        first = self._component[series]
+        first = first[self._seen_ns[first] == NEVER]
+        if first.size:
+            self._settled.adopt(self.live, self.live.part(np.isin(self._component, first)))
+
+    def _grow(self) -> None:
+        known = len(self.live.table_in)
+        before = self._component.size
+        if before == known:
+            return
+        self._component, self._of_steps = self.live.components()
+        lead = self._component[:before]
+        self._seen_ns = latest(self._seen_ns[:before], lead, known, NEVER)
+        self._ticked_ns = latest(self._ticked_ns[:before], lead, known, NEVER)
+        self._settled_ns = latest(self._settled_ns[:before], lead, known, NEVER)
+
+
+def _beyond(these: dict[_Name, _What], those: dict[_Name, _What]) -> dict[_Name, _What]:
+    """What stands in `these` and not, or otherwise, in `those`."""
+    return {k: v for k, v in these.items() if k not in those or those[k] != v}
