@@ -5,56 +5,44 @@ reference to an entry of the pipeline's `values` and stays a string here; `pipel
 resolves it for each series.
 """
 
-import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from config.alert import Alert, Bound, Severity, When
 from config.params import Options
+from config.terms import (
+    NAME,
+    REFERENCE,
+    SECOND,
+    Name,
+    Number,
+    OneOrMore,
+    QoS,
+    Reference,
+    Text,
+    is_name,
+    text,
+)
 from config.topics import FilterText, TemplateText
 from config.units import Duration, Size
 
-NAME = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
-REFERENCE = r"^\{[A-Za-z_][A-Za-z0-9_-]*\}$"
-
-Name = Annotated[str, Field(pattern=NAME)]
-Reference = Annotated[str, Field(pattern=REFERENCE)]
-Number = float | Reference
-"""A number, or `"{name}"` of an entry in the pipeline's `values`."""
-
-
-def is_name(text: str) -> bool:
-    """Whether a source, pipeline, label or value may be called so."""
-    return re.fullmatch(NAME, text) is not None
-
-
-def _not_negative(value: float | str) -> float | str:
-    if not isinstance(value, str) and value < 0:
-        raise ValueError(f"must not be negative, got {value:g}")
-    return value
-
-
-def _positive(value: float | str) -> float | str:
-    if not isinstance(value, str) and value <= 0:
-        raise ValueError(f"must be more than 0, got {value:g}")
-    return value
-
-
-QoS = Literal[0, 1, 2]
-SECOND = 1_000_000_000
-
-
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _text(value: Any) -> Any:
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Text = Annotated[str, BeforeValidator(_text)]
-"""Text that may look like a number in YAML, such as a device called 12 or `protocol: 5`."""
-OneOrMore = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+__all__ = [
+    "NAME",
+    "REFERENCE",
+    "SECOND",
+    "Alert",
+    "Bound",
+    "Name",
+    "Number",
+    "OneOrMore",
+    "QoS",
+    "Reference",
+    "Severity",
+    "Text",
+    "When",
+    "is_name",
+]
 
 
 class Tls(Options):
@@ -78,7 +66,7 @@ class Broker(Options):
     password: SecretStr | None = Field(
         None, description="Better from a file: ${file:/run/secrets/mqtt}."
     )
-    protocol: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(_text)] = Field(
+    protocol: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(text)] = Field(
         "auto", description="auto tries MQTT 5 and falls back to 3.1.1 where refused."
     )
     client_id: str | None = Field(
@@ -176,107 +164,6 @@ class Source(Options):
         if self.late_topic is not None and self.late != "side":
             raise ValueError(f"late_topic goes with late: side, not with late: {self.late}")
         return self
-
-
-Severity = Literal["info", "warning", "minor", "major", "critical"]
-LEVELS_MAX: Final = 8
-_Outside = tuple[Number, Number]
-
-
-def _one_limit(given: "When | Bound", names: tuple[str, ...]) -> None:
-    """Raises ValueError when there is more than one of `names`, or an interval is empty."""
-    found = [n for n in names if getattr(given, n)is not None and getattr(given, n) != {}]
-    if len(found) > 1:
-        raise ValueError(f"give one of {', '.join(names)}; found {' and '.join(found)}")
-    if isinstance(given.outside, tuple):
-        low, high = given.outside
-        if not isinstance(low, str) and not isinstance(high, str) and low >= high:
-            raise ValueError(f"outside: [low, high] needs low < high, got [{low}, {high}]")
-
-
-class Bound(Options):
-    """One level of an alert; what it leaves out is that of the alert."""
-
-    above: Number | None = None
-    below: Number | None = None
-    outside: _Outside | None = Field(None, description="[low, high]")
-    severity: Severity | None = None
-    deadband: Annotated[Number, AfterValidator(_not_negative)] | None = Field(
-        None, description="The value must come back by this much to leave the level."
-    )
-    on_delay: Duration | None = Field(
-        None, description="The limit must be passed this long to reach the level."
-    )
-
-    @model_validator(mode="after")
-    def _one_side(self) -> "Bound":
-        _one_limit(self, ("above", "below", "outside"))
-        if (self.above, self.below, self.outside) == (None, None, None):
-            raise ValueError("give one of above, below, outside")
-        return self
-
-
-class When(Options):
-    """The condition of an alert, and how hard it is to enter and to leave."""
-
-    above: Number | None = None
-    below: Number | None = None
-    outside: _Outside | None = Field(None, description="[low, high]")
-    levels: dict[Name, Bound] = Field(
-        default_factory=dict,
-        max_length=LEVELS_MAX,
-        description="Instead of one limit several, each with its own severity: "
-        "{high: {above: 80}, high_high: {above: 90, severity: critical}}.",
-    )
-    deadband: Annotated[Number, AfterValidator(_not_negative)] = Field(
-        0.0, description="The value must come back by this much to clear."
-    )
-    on_delay: Duration = Field(0, description="The condition must hold this long to raise.")
-    off_delay: Duration = Field(0, description="It must be gone this long to clear.")
-    latch: bool = Field(
-        False, description="Stay active until somebody resets it through the command topic."
-    )
-
-    @property
-    def has_limit(self) -> bool:
-        """False when the condition of the last step is meant."""
-        return (self.above, self.below, self.outside) != (None, None, None) or bool(self.levels)
-
-    @model_validator(mode="after")
-    def _one_side(self) -> "When":
-        _one_limit(self, ("above", "below", "outside", "levels"))
-        below = [b.below for b in self.levels.values() if isinstance(b.below, float)]
-        above = [b.above for b in self.levels.values() if isinstance(b.above, float)]
-        if below and above and max(below) >= min(above):
-            raise ValueError(
-                f"levels: every below must be under every above, got {max(below):g} and "
-                f"{min(above):g}"
-            )
-        return self
-
-
-class Alert(Options):
-    """What is told, to whom, when the condition becomes true and when it ends."""
-
-    when: When | None = Field(
-        None, description="Default: the condition of the last step, when it is a detector."
-    )
-    severity: Severity = "warning"
-    topic: TemplateText | None = Field(None, description="Default: alerts/<pipeline>/<labels...>")
-    state_topic: TemplateText | None = Field(
-        None, description="Retained state while active; default: state/<alert topic>."
-    )
-    qos: QoS = 1
-    update_by: Annotated[Number, AfterValidator(_positive)] | None = Field(
-        None, description="Tell again each time an active value got worse by this much."
-    )
-    flapping: Literal["tell", "hold"] = Field(
-        "tell",
-        description="hold: while it goes to and fro too often, it stays active and says so once.",
-    )
-    message: str | None = Field(
-        None, max_length=500, description="Text for people; {labels}, {value}, {limit} are filled."
-    )
 
 
 class Publish(Options):

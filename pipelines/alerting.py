@@ -10,15 +10,26 @@ from config.errors import printable
 from config.model import Alert, Value
 from config.model import Limits as Bounds
 from pipelines import events
-from pipelines.alerts import ACTIVE, CLEARED, KIND, OWN_FIELDS, RAISED, UPDATED, WORST
+from pipelines.alerts import (
+    CLEARED,
+    FLAPPING,
+    KIND,
+    LEVEL,
+    LEVELLED,
+    OWN_FIELDS,
+    RAISED,
+    STEADY,
+    WORSENED,
+    WORST,
+)
 from pipelines.batch import Batch
 from pipelines.events import Event, Standing, event_id, rfc3339
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
 from pipelines.watch import LimitSets, Watch
 
-_TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED, UPDATED: events.UPDATED}
-_STATES: Final = {RAISED: "active", CLEARED: "cleared", UPDATED: "active"}
+_TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED}
+_REASONS: Final = {WORSENED: "worse", LEVELLED: "level", FLAPPING: "flapping", STEADY: "steady"}
 
 
 class Alerting:
@@ -63,6 +74,7 @@ class Alerting:
             self._event(
                 row=int(out.series[i]),
                 kind=int(out.fields[i, KIND]),
+                level=int(out.fields[i, LEVEL]),
                 times=(int(out.start_ns[i]), int(out.t_ns[i])),
                 numbers=(float(out.value[i]), float(out.fields[i, WORST])),
                 extra=out.fields[i, OWN_FIELDS:].tolist(),
@@ -75,14 +87,13 @@ class Alerting:
         """The event of a correction, with what the alert of its series is now."""
         row = self.table.find(event.labels)
         state = self.watch.state
-        if row is None or state.phase[row] != ACTIVE:
+        if row is None or not self.watch.is_active(row):
             return replace(event, standing=Standing(None))
         onset = int(state.since_ns[row])
         numbers = (float(state.last[row]), float(state.worst[row]))
-        return replace(
-            event,
-            standing=Standing(self._event(row, RAISED, (onset, onset), numbers, [], ())),
-        )
+        level = max(int(state.level[row]), 1) - 1
+        stands = self._event(row, RAISED, level, (onset, onset), numbers, [], ())
+        return replace(event, standing=Standing(stands))
 
     def retire(self, reason: str) -> list[Event]:
         """Clear every active alert, because the pipeline is going away or starts afresh."""
@@ -119,6 +130,7 @@ class Alerting:
         event = self._event(
             row=row,
             kind=CLEARED,
+            level=max(int(state.level[row]), 1) - 1,
             times=(onset, max(clock, onset)),
             numbers=(float(state.last[row]), float(state.worst[row])),
             extra=[],
@@ -130,35 +142,39 @@ class Alerting:
         self,
         row: int,
         kind: int,
+        level: int,
         times: tuple[int, int],
         numbers: tuple[float, float],
         extra: list[float],
         causes: tuple[str, ...],
     ) -> Event:
         labels, (onset, when) = self.table.labels(row), times
-        limits, origin = self.watch.chosen(row)
-        ids = (self.gateway, self.pipeline, labels)
+        limits, origins = self.watch.chosen(row)
+        at = limits.levels[level]
+        type_, reason = _TYPES.get(kind, events.UPDATED), _REASONS.get(kind)
         limit = {
             name: value
             for name, value in (
-                ("above", limits.high),
-                ("below", limits.low),
-                ("deadband", limits.deadband or None),
-                ("from", origin),
+                ("above", at.high),
+                ("below", at.low),
+                ("deadband", at.deadband or None),
+                ("from", origins[level]),
             )
             if value is not None
         }
         data: dict[str, Any] = {
             "alert": self.alert_id(labels, onset),
-            "state": _STATES[kind],
+            "state": "cleared" if kind == CLEARED else "active",
             "pipeline": self.pipeline,
             "labels": dict(labels),
-            "severity": self.alert.severity,
+            "severity": at.severity,
             "value": _finite(numbers[0]),
             "worst": _finite(numbers[1]),
             "limit": limit,
             "since": rfc3339(onset),
         }
+        data |= {"level": at.name} if at.name else {}
+        data |= {"reason": reason} if reason else {}
         if self.span:
             data["window"] = self.span
         if kind == CLEARED:
@@ -168,8 +184,10 @@ class Alerting:
             data["detail"] = known
         data["message"] = self._message(data)
         return Event(
-            id=event_id(*ids, _TYPES[kind], when),
-            type=_TYPES[kind],
+            id=event_id(
+                self.gateway, self.pipeline, labels, " ".join(filter(None, (type_, reason))), when
+            ),
+            type=type_,
             pipeline=self.pipeline,
             labels=labels,
             time_ns=when,
@@ -184,8 +202,9 @@ class Alerting:
         )
         words = {
             "pipeline": self.pipeline,
-            "severity": self.alert.severity,
+            "severity": data["severity"],
             "state": data["state"],
+            "level": data.get("level", ""),
             "value": "unknown" if data["value"] is None else f"{data['value']:.6g}",
             "worst": "unknown" if data["worst"] is None else f"{data['worst']:.6g}",
             "limit": sides,

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from config.model import Alert, Value
+from config.model import Alert, Bound, Number, Value, When
 from config.model import Limits as Bounds
-from pipelines.alerts import ACTIVE, NORMAL, OPERATOR, Limits
+from pipelines.alerts import ACTIVE, NORMAL, OPERATOR, Level, Limits
 from pipelines.batch import I8, Batch
 from pipelines.runner import StepRunner
 from pipelines.series import Labels, SeriesTable
@@ -19,10 +19,10 @@ from pipelines.values import reference, resolve
 
 
 class Chosen(NamedTuple):
-    """The limits of a series, and where they were written."""
+    """The limits of a series, and for each of their levels where it was written."""
 
     limits: Limits
-    origin: str
+    origins: tuple[str, ...]
 
 
 class LimitSets:
@@ -53,41 +53,69 @@ class LimitSets:
 
     def _choose(self, labels: Labels) -> Chosen:
         when, base = self.alert.when, "alert.when"
-        if when is None or (when.above, when.below, when.outside) == (None, None, None):
+        if when is None or not when.has_limit:
             assert self.last is not None, "checked when the configuration was read"
             condition = self.last.operator.condition
             assert condition is not None, "checked when the configuration was read"
             default = condition(self.last.params_of(labels))
             given = {} if when is None else {k: getattr(when, k) for k in when.model_fields_set}
-            when, base = default.model_copy(update=given), f"default of {self.last.operator.name}"
-        origins: list[str] = []
-
-        def number(written: float | str | None, place: str) -> float | None:
-            name = reference(written)
-            if name is None:
-                assert not isinstance(written, str)
-                if written is not None and place:
-                    origins.append(base if base.startswith("default") else f"{base}.{place}")
-                return written
-            found = resolve(self.values, name, labels)
-            if place:
-                origins.append(found.origin)
-            return found.number
-
-        high, low = number(when.above, "above"), number(when.below, "below")
-        if when.outside is not None:
-            low, high = (number(x, "outside") for x in when.outside)
+            when, base = default.model_copy(update=given), ""
+        written: list[tuple[str | None, When | Bound, str]] = [(None, when, base)]
+        if when.levels:
+            written = [(n, level, f"{base}.levels.{n}") for n, level in when.levels.items()]
+        levels, origins = zip(
+            *(self._level(labels, when, *level) for level in written), strict=True
+        )
+        update_by = self.alert.update_by
         limits = Limits(
-            low=low,
-            high=high,
-            deadband=number(when.deadband, "") or 0.0,
-            on_delay_ns=when.on_delay,
+            levels=levels,
             off_delay_ns=when.off_delay,
             latch=when.latch,
-            update_by=number(self.alert.update_by, ""),
+            flapping=self.alert.flapping == "hold",
+            update_by=None if update_by is None else self._number(update_by, labels)[0],
+            slots=len(levels),
             width=1 + (len(self.last.runner.fields) if self.last else 0),
         )
-        return Chosen(limits, ", ".join(dict.fromkeys(origins)))
+        return Chosen(limits, origins)
+
+    def _level(
+        self, labels: Labels, when: When, name: str | None, level: When | Bound, base: str
+    ) -> tuple[Level, str]:
+        """A level and where its limit was written; what it does not say itself `when` says."""
+        low, high = (None, None) if level.outside is None else level.outside
+        place = "outside" if level.outside is not None else ""
+        if level.above is not None:
+            high, place = level.above, "above"
+        elif level.below is not None:
+            low, place = level.below, "below"
+        origins: dict[str, None] = {}
+        numbers: list[float | None] = []
+        for limit in (low, high):
+            number, origin = (None, "") if limit is None else self._number(limit, labels)
+            numbers.append(number)
+            if limit is not None:
+                assert self.last is not None or base, "a default is that of the last step"
+                default = f"default of {self.last.operator.name}" if self.last else ""
+                origins[origin or (f"{base}.{place}" if base else default)] = None
+        deadband = when.deadband if level.deadband is None else level.deadband
+        made = Level(
+            name=name,
+            low=numbers[0],
+            high=numbers[1],
+            deadband=self._number(deadband, labels)[0] or 0.0,
+            on_delay_ns=when.on_delay if level.on_delay is None else level.on_delay,
+            severity=getattr(level, "severity", None) or self.alert.severity,
+        )
+        return made, ", ".join(origins)
+
+    def _number(self, written: Number, labels: Labels) -> tuple[float | None, str]:
+        """A number for these labels, and where it stands when that is in `values`."""
+        name = reference(written)
+        if name is None:
+            assert not isinstance(written, str)
+            return written, ""
+        found = resolve(self.values, name, labels)
+        return found.number, found.origin
 
 
 class Watch:
@@ -135,24 +163,43 @@ class Watch:
         self.sync()
         return self.limits.sets[self._of_row[row]]
 
+    def level(self, row: int) -> Level:
+        """Level that a series is at, the first one while its alert is not active."""
+        levels = self.chosen(row).limits.levels
+        return levels[max(int(self.state.level[row]), 1) - 1]
+
     def active(self) -> list[int]:
         """Rows of the series whose alert is active."""
-        return [int(row) for row in np.flatnonzero(self.state.phase == ACTIVE)]
+        state = self.state
+        return [int(r) for r in np.flatnonzero((state.phase == ACTIVE) | (state.flapping == 1))]
 
-    def recall(self, row: int, since_ns: int, value: float, worst: float) -> bool:
-        """Go on with an alert that was active before; False when this one has begun another."""
+    def is_active(self, row: int) -> bool:
+        """Whether the alert of a series is active, as far as has been told."""
+        return bool(self.state.phase[row] == ACTIVE or self.state.flapping[row])
+
+    def recall(
+        self, row: int, since_ns: int, value: float, worst: float, level: str | None = None
+    ) -> bool:
+        """Go on with an alert that was active before; False when this one has begun another.
+
+        `level`: name of the level it was at.
+        """
         self.sync()
         state = self.state
         if state.phase[row] != NORMAL:
             return False
+        names = [known.name for known in self.chosen(row).limits.levels]
         state.phase[row], state.clearing[row] = ACTIVE, 0
+        state.level[row] = state.shown[row] = 1 + (names.index(level) if level in names else 0)
         state.since_ns[row] = since_ns
         state.last[row], state.worst[row] = value, worst
         return True
 
     def reset(self, row: int) -> None:
         """End the alert of a series, whatever holds it; the next sample may raise it again."""
-        self.state.phase[row], self.state.clearing[row] = NORMAL, 0
+        state = self.state
+        state.phase[row] = state.level[row] = state.over[row] = state.shown[row] = NORMAL
+        state.clearing[row] = state.waiting[row] = state.flapping[row] = state.changes[row] = 0
 
     def sync(self) -> None:
         """Resolve the limits of series that have none yet, or of all when they have changed."""

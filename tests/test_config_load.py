@@ -314,7 +314,7 @@ def test_one_mistake_hides_no_other(tmp_path):
         (7, 5, "unknown key 'on'"),
         (11, 13, "the stream has no label 'chanel' here"),
         (13, 9, "unknown operator 'rollin'"),
-        (15, 13, "give one of above, below, outside; found above and below"),
+        (15, 13, "give one of above, below, outside, levels; found above and below"),
         (15, 21, "no value is called 'limt'"),
         (15, 51, "a duration needs a unit: did you mean 30s or 30ms?"),
         (
