@@ -14,7 +14,7 @@ from typing import Final
 
 from config.errors import ConfigError
 from config.load import Loaded
-from daemon.clock import Clock
+from daemon.clock import EARLIEST_NS, SECOND, Clock
 from daemon.engine import Engine
 from daemon.health import Health, HealthServer
 from daemon.inbox import Inbox
@@ -27,13 +27,16 @@ from daemon.transport import Wiring, make_transport
 from pipelines import warmup
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
-from pipelines.reorder import FORCED
+from pipelines.order import FORCED
 
 log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 5.0
 """How long a stop waits for messages that have arrived, and then for outputs to be taken."""
 
+TIME_WAIT_NS: Final = 60 * SECOND
+"""How long a gateway that just booted, with a clock that was never set, is given to hear of the
+time before samples are taken; the broker keeps them meanwhile."""
 LINGER_NS: Final = 2_000_000
 """Rest after a turn that took messages: a turn of one costs as much as a turn of fifty."""
 
@@ -109,6 +112,7 @@ class App:
 
     def run(self) -> None:
         """Work until told to stop; then finish what has arrived and say good-bye."""
+        self._await_time()
         if self._stop.is_set():
             return
         self.transport.recall(self.engine.states)
@@ -123,6 +127,12 @@ class App:
                 self.clock.wait(self._stop, LINGER_NS)
             self._end_recall()
         self._drain()
+
+    def _await_time(self) -> None:
+        until_ns = self.clock.monotonic_ns() + TIME_WAIT_NS
+        while self.clock.now_ns() < EARLIEST_NS and self.clock.monotonic_ns() < until_ns:
+            if self.clock.wait(self._stop, SECOND):
+                return
 
     def stop(self) -> None:
         """Let `run` end; from a signal handler or another thread."""
