@@ -5,6 +5,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.jit import kernel
+
 I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
 F8 = NDArray[np.float64]
@@ -110,4 +112,23 @@ def samples(series: I4, t_ns: I8, value: F8, quality: U1 | None = None) -> Batch
     n = series.size
     return Batch(
         series, t_ns, t_ns, value, quality, np.zeros((n, 0), np.float64), np.zeros(1, np.int64)
+    )
+
+
+@kernel
+def clocks(clock_ns: I8, out: Batch) -> GroupedBatch:
+    """A batch whose times are clocks, for a kernel that steps and ticks in one loop.
+
+    Its other columns have the types of a batch and no meaning.
+    """
+    return GroupedBatch(
+        out.series,
+        clock_ns,
+        clock_ns,
+        out.value,
+        out.quality,
+        out.fields,
+        out.count,
+        out.series,
+        out.series,
     )

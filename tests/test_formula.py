@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.formula import FormulaError, Op, parse
-from pipelines.operators.expr import evaluated
+from pipelines.stack import evaluated
 
 
 def value_of(text, **variables):
     """Result of a formula, by the kernel that the operator uses."""
     formula = parse(text)
-    given_values = np.array([variables[name] for name in formula.variables] or [0.0], float)
-    code, operand = np.array(formula.code, np.int64), np.array(formula.operand)
-    return evaluated(code, operand, given_values, np.full(formula.depth, -7.0))
+    given_values = np.array([[variables[name] for name in formula.variables] or [0.0]], float)
+    code, operand = np.array([formula.code], np.int64), np.array([formula.operand])
+    return evaluated(0, 0, code, operand, given_values, np.full((1, formula.depth), -7.0))
 
 
 UNKNOWN = math.nan

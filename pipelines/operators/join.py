@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from config.model import SECOND, Name
 from config.params import Params
 from config.units import Duration
-from pipelines.batch import BAD, F8, I8, U1, GroupedBatch
+from pipelines.batch import BAD, F8, I8, U1, GroupedBatch, clocks
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
@@ -88,77 +88,110 @@ RIGHT_SIDE, LEFT_SIDE = 0, 1
 
 
 @kernel
-def partner(s: int, at: int, state: State, params: Any) -> tuple[float, float, int]:
-    """(value or NaN, how many or seconds before it, quality) of the partner of position `at`."""
-    p, width = params.row[s], state.t_ns.shape[1]
-    t, reach, strategy = state.t_ns[s, at % width], params.tolerance[p], params.strategy[p]
-    first, last, found = state.first[s], state.seen[s], -1
-    if strategy != WINDOW:
-        back = state.right[s] - 1
-        if back >= first and t - state.t_ns[s, back % width] <= reach:
-            found = back
-        after = at + 1
-        while strategy == NEAREST and after < last and state.t_ns[s, after % width] - t <= reach:
-            if state.left[s, after % width] == RIGHT_SIDE:
-                gap = state.t_ns[s, after % width] - t
-                if found < 0 or gap < t - state.t_ns[s, found % width]:
-                    found = after
-                break
-            after += 1
-        if found < 0:
-            return np.nan, np.nan, BAD
-        j = found % width
-        return state.value[s, j], (t - state.t_ns[s, j]) * 1e-9, state.quality[s, j]
-    k, n, mean, quality = at, 0, 0.0, 0
-    while k > first and t - state.t_ns[s, (k - 1) % width] <= reach:
-        k -= 1
-    while k < last and state.t_ns[s, k % width] - t <= reach:
-        if state.left[s, k % width] == RIGHT_SIDE:
-            n += 1
-            mean += (state.value[s, k % width] - mean) / n
-            quality = max(quality, state.quality[s, k % width])
+def partner(
+    strategy: int, reach: int, at: Any, t_ns: I8, value: F8, quality: U1, left: U1
+) -> tuple[float, float, int]:
+    """(value or NaN, how many or seconds before it, quality) of what belongs to a left sample.
+
+    at: its row and position, then the position of the last right one before it, or less than
+    the oldest; that of the oldest, and of one after the newest.
+    """
+    s, here, found, first, last = at
+    width = t_ns.shape[1]
+    t, k = t_ns[s, here % width], here
+    if strategy == WINDOW:
+        n, mean, worst = 0, 0.0, 0
+        while k > first and t - t_ns[s, (k - 1) % width] <= reach:
+            k -= 1
+        while k < last and t_ns[s, k % width] - t <= reach:
+            if left[s, k % width] == RIGHT_SIDE:
+                n += 1
+                mean += (value[s, k % width] - mean) / n
+                worst = max(worst, quality[s, k % width])
+            k += 1
+        return (mean, float(n), worst) if n else (np.nan, 0.0, BAD)
+    gap = reach + 1
+    if found >= first:
+        gap = min(gap, t - t_ns[s, found % width])
+    ok, k = gap <= reach, here + 1
+    while strategy == NEAREST and k < last and t_ns[s, k % width] - t < gap:
+        if left[s, k % width] == RIGHT_SIDE:
+            ok, found, gap = True, k, t - t_ns[s, k % width]
+            break
         k += 1
-    return (mean, float(n), quality) if n else (np.nan, 0.0, BAD)
+    if not ok:
+        return np.nan, np.nan, BAD
+    return value[s, found % width], gap * 1e-9, quality[s, found % width]
 
 
 @kernel
-def turn(s: int, state: State, params: Any, out: Any) -> None:
-    """Take the next sample of pair `s`: a right one may be a partner now, a left one is told."""
-    n, p, at, width = out.count[0], params.row[s], state.next[s], state.t_ns.shape[1]
-    j = at % width
-    state.next[s] = at + 1
-    if state.left[s, j] == RIGHT_SIDE:
-        state.right[s] = at + 1
-        return
-    x, quality = state.value[s, j], state.quality[s, j]
-    right, near, worst = partner(s, at, state, params)
-    if np.isnan(right) and params.unmatched[p] == DROP and quality != BAD:
-        return
-    if params.value[p] == DIFFERENCE:
-        y = x - right
-    elif params.value[p] == RATIO:
-        y = x / right if right != 0 else np.nan
-    else:
-        y = x if params.value[p] == LEFT else right
-    known = np.isfinite(y) and np.isfinite(right) and quality != BAD
-    out.series[n], out.t_ns[n], out.start_ns[n] = s, state.t_ns[s, j], state.t_ns[s, j]
-    out.value[n], out.quality[n] = y if known else np.nan, max(quality, worst) if known else BAD
-    out.fields[n, 0], out.fields[n, 1], out.fields[n, 2] = x, right, near
-    out.count[0] = n + 1
-
-
-@kernel
-def settle(s: int, until: int, state: State, params: Any, out: Any) -> None:
-    """Take all of pair `s` that no sample from `until` on can be a partner of."""
-    p, width = params.row[s], state.t_ns.shape[1]
-    ahead = 0 if params.strategy[p] == ASOF else params.tolerance[p]
-    state.until_ns[s] = max(state.until_ns[s], until)
-    over = state.until_ns[s] - ahead
-    while state.next[s] < state.seen[s] and state.t_ns[s, state.next[s] % width] < over:
-        turn(s, state, params, out)
-    over -= params.tolerance[p]
-    while state.first[s] < state.next[s] and state.t_ns[s, state.first[s] % width] < over:
-        state.first[s] += 1
+def flow(
+    first: int, last: int, ticking: bool, rows: GroupedBatch, state: State, params: Any, out: Any
+) -> None:
+    """Rows [first, last) of `step`, or of `tick` with the clock of pair s at `rows.t_ns[s]`."""
+    n, width = out.count[0], state.t_ns.shape[1]
+    for i in range(first, last):
+        s, t = i if ticking else rows.series[i], rows.t_ns[i]
+        p = params.row[s]
+        reach, size = params.tolerance[p], params.buffer[p]
+        if t < state.until_ns[s] or (ticking and state.seen[s] == 0):
+            state.late[0] += 0 if ticking else 1
+            continue
+        state.newest_ns[s] = max(t, state.newest_ns[s])
+        state.until_ns[s] = max(state.until_ns[s], state.newest_ns[s] - params.wait[p])
+        over = state.until_ns[s] - (0 if params.strategy[p] == ASOF else reach)
+        while state.next[s] < state.seen[s]:
+            here = state.next[s]
+            j = here % width
+            if state.t_ns[s, j] >= over:
+                if ticking or state.seen[s] - here < size:
+                    break
+                state.forced[0] += 1
+                state.until_ns[s] = max(state.until_ns[s], state.t_ns[s, j])
+            state.next[s] += 1
+            if state.left[s, j] == RIGHT_SIDE:
+                state.right[s] = here + 1
+                continue
+            at = (s, here, state.right[s] - 1, state.first[s], state.seen[s])
+            right, near, worst = partner(
+                params.strategy[p], reach, at, state.t_ns, state.value, state.quality, state.left
+            )
+            x, worst = state.value[s, j], max(worst, state.quality[s, j])
+            if np.isnan(right) and params.unmatched[p] == DROP and np.isfinite(x):
+                continue
+            y = x - right
+            if params.value[p] == RATIO:
+                y = x / right if right != 0 else np.nan
+            elif params.value[p] > RATIO and worst != BAD:
+                y = x if params.value[p] == LEFT else right
+            known = np.isfinite(y)
+            out.series[n], out.t_ns[n], out.start_ns[n] = s, state.t_ns[s, j], state.t_ns[s, j]
+            out.value[n], out.quality[n] = y if known else np.nan, worst if known else BAD
+            out.fields[n, 0], out.fields[n, 1], out.fields[n, 2] = x, right, near
+            n += 1
+        while state.first[s] < state.next[s] and (
+            state.t_ns[s, state.first[s] % width] < over - reach
+            or (not ticking and state.seen[s] - state.first[s] >= size)
+        ):
+            state.first[s] += 1
+        x, side = (np.nan, 0) if ticking else (rows.value[i], rows.slot[i])
+        known = abs(x) <= LARGEST and rows.quality[i] != BAD
+        if ticking or t < state.until_ns[s] or (side == RIGHT_SIDE and not known):
+            state.late[0] += 1 if not ticking and t < state.until_ns[s] else 0
+            continue
+        k = state.seen[s]
+        while k > state.next[s]:
+            j, to = (k - 1) % width, k % width
+            if state.t_ns[s, j] < t or (state.t_ns[s, j] == t and state.left[s, j] <= side):
+                break
+            state.t_ns[s, to], state.value[s, to] = state.t_ns[s, j], state.value[s, j]
+            state.quality[s, to], state.left[s, to] = state.quality[s, j], state.left[s, j]
+            k -= 1
+        state.t_ns[s, k % width], state.value[s, k % width] = t, x if known else np.nan
+        state.quality[s, k % width] = rows.quality[i] if known else BAD
+        state.left[s, k % width] = side
+        state.seen[s] += 1
+    out.count[0] = n
 
 
 @kernel
@@ -172,40 +205,7 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
     without a partner and for a left sample that is not known; |x| > 1e150 is not known. Rows
     before newest - `wait` are late. When `buffer` samples are held, the oldest has its turn.
     """
-    width = state.t_ns.shape[1]
-    for i in range(first, batch.series.size):
-        s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
-        p, side, quality = params.row[s], batch.slot[i], batch.quality[i]
-        if t < state.until_ns[s]:
-            state.late[0] += 1
-            continue
-        state.newest_ns[s] = max(t, state.newest_ns[s])
-        settle(s, state.newest_ns[s] - params.wait[p], state, params, out)
-        if not (abs(x) <= LARGEST and quality != BAD):
-            if side == RIGHT_SIDE:
-                continue
-            x, quality = np.nan, BAD
-        if state.seen[s] - state.first[s] >= params.buffer[p]:
-            if state.first[s] == state.next[s]:
-                state.forced[0] += 1
-                state.until_ns[s] = max(state.until_ns[s], state.t_ns[s, state.first[s] % width])
-                turn(s, state, params, out)
-            state.first[s] += 1
-            if t < state.until_ns[s]:
-                state.late[0] += 1
-                continue
-        k = state.seen[s]
-        while k > state.next[s]:
-            j = (k - 1) % width
-            if state.t_ns[s, j] < t or (state.t_ns[s, j] == t and state.left[s, j] <= side):
-                break
-            to = k % width
-            state.t_ns[s, to], state.value[s, to] = state.t_ns[s, j], state.value[s, j]
-            state.quality[s, to], state.left[s, to] = state.quality[s, j], state.left[s, j]
-            k -= 1
-        state.t_ns[s, k % width], state.value[s, k % width] = t, x
-        state.quality[s, k % width], state.left[s, k % width] = quality, side
-        state.seen[s] += 1
+    flow(first, batch.series.size, False, batch, state, params, out)
     return batch.series.size
 
 
@@ -215,10 +215,7 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: An
 
     Equivalent to what `step` does before a row at `clock_ns`.
     """
-    for s in range(first, last):
-        if state.seen[s] > 0 and clock_ns[s] > state.newest_ns[s]:
-            state.newest_ns[s] = clock_ns[s]
-            settle(s, clock_ns[s] - params.wait[params.row[s]], state, params, out)
+    flow(first, last, True, clocks(clock_ns, out), state, params, out)
 
 
 def regroup(params: Join, labels: Labels, group_by: tuple[str, ...]) -> tuple[Labels, int] | None:
