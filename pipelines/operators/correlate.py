@@ -13,6 +13,7 @@ from pipelines.batch import BAD, F8, I8, U1, GroupedBatch
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
+from pipelines.operators.peer import group_of
 from pipelines.series import Labels
 
 LN2: Final = math.log(2)
@@ -199,14 +200,11 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: An
 def regroup(
     params: Correlate, labels: Labels, group_by: tuple[str, ...]
 ) -> tuple[Labels, int] | None:
-    """Labels in `group_by`, without it all but `of`; slot 0: left, 1: right."""
-    have = dict(labels)
+    """The group of a series without `of`; slot 0: left, 1: right."""
     sides = (params.left, params.right)
-    if have.get(params.of) not in sides:
-        return None
-    kept = {*(group_by or have), "channel"} - {params.of}
-    group = tuple((name, value) for name, value in labels if name in kept)
-    return group, sides.index(have[params.of])
+    side = dict(labels).get(params.of)
+    group = group_of(params.of, labels, group_by)
+    return (group, sides.index(side)) if group is not None and side in sides else None
 
 
 OPERATOR = Operator(

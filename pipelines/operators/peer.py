@@ -199,13 +199,19 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: An
             tell(g, state, params, out)
 
 
-def regroup(params: Peer, labels: Labels, group_by: tuple[str, ...]) -> tuple[Labels, int] | None:
+def group_of(of: str, labels: Labels, group_by: tuple[str, ...]) -> Labels | None:
     """Labels in `group_by`, without it all but the member's; channels are never mixed."""
     names = [name for name, _ in labels]
-    if params.of not in names:
+    if of not in names:
         return None
-    kept = {*(group_by or names), "channel"} - {params.of}
-    return tuple((name, value) for name, value in labels if name in kept), 0
+    kept = {*(group_by or names), "channel"} - {of}
+    return tuple((name, value) for name, value in labels if name in kept)
+
+
+def regroup(params: Peer, labels: Labels, group_by: tuple[str, ...]) -> tuple[Labels, int] | None:
+    """The group of a series; a member is known by its row, so that its slot says nothing."""
+    group = group_of(params.of, labels, group_by)
+    return None if group is None else (group, 0)
 
 
 OPERATOR = Operator(
