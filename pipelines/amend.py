@@ -69,6 +69,7 @@ class Amender:
         self._pending: list[Rows] = []
         self._gone: list[Rows] = []
         self._component: I4 = np.zeros(0, np.int32)
+        self._sizes: tuple[int, ...] = ()
         self._of_steps: list[I4] = []
         """(rows of each step's state,) the component that each belongs to."""
         self._seen_ns: I8 = np.zeros(0, np.int64)
@@ -228,11 +229,12 @@ class Amender:
             self._settled.adopt(self.live, self.live.part(np.isin(self._component, first)))
 
     def _grow(self) -> None:
-        known = len(self.live.table_in)
-        before = self._component.size
-        if before == known:
+        sizes = self.live.sizes()
+        if sizes == self._sizes:
             return
+        known, before = sizes[0], self._component.size
         self._component, self._of_steps = self.live.components()
+        self._sizes = self.live.sizes()
         lead = self._component[:before]
         self._seen_ns = latest(self._seen_ns[:before], lead, known, NEVER)
         self._ticked_ns = latest(self._ticked_ns[:before], lead, known, NEVER)

@@ -101,6 +101,11 @@ class Core:
 
     # --- parts ---------------------------------------------------------------------------
 
+    def sizes(self) -> tuple[int, ...]:
+        """Rows of each table on the way."""
+        groups = [len(stage.places.groups) for stage in self.stages]
+        return len(self.table_in), *groups, len(self.table)
+
     def components(self) -> tuple[I4, list[I4]]:
         """Which series touch each other.
 

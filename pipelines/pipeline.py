@@ -241,12 +241,11 @@ class Pipeline:
         if corrected:
             assert self.alerting is not None, "nothing else tells alerts"
             made.events += [self.alerting.standing(event) for event in corrected]
-        width = len(self._teller.names)
         rows = Flow(
             NOTHING,
             self.table,
-            gone=Rows(as_batch(list(old.items.items()), width)),
-            instead=Rows(as_batch(list(new.items.items()), width)),
+            gone=Rows(as_batch(list(old.items.items()))),
+            instead=Rows(as_batch(list(new.items.items()))),
         )
         alerts = Flow(
             NOTHING,

@@ -48,7 +48,7 @@ class Teller:
             data |= {"start": rfc3339(start), "end": rfc3339(end)}
         if not self.names or not window:
             data["value"] = value
-        data |= dict(zip(self.names, fields, strict=True))
+        data |= dict(zip(self.names, fields, strict=False))  # without steps, none have names
         data["quality"] = QUALITIES[quality]
         return Event(
             id=event_id(self.gateway, self.name, labels, self.kind, end, n),
@@ -86,10 +86,10 @@ def as_rows(changes: Batch, told: list[Event]) -> Rows:
     return Rows(batch, ids)
 
 
-def as_batch(items: list[tuple[Key, Content]], width: int) -> Batch:
+def as_batch(items: list[tuple[Key, Content]]) -> Batch:
     """The way back of `Teller.items`."""
-    n = len(items)
-    fields = np.array([_number(c[3]) for _, c in items], np.float64).reshape(n, width)
+    width = len(items[0][1][3]) if items else 0
+    fields = np.array([_number(c[3]) for _, c in items], np.float64).reshape(len(items), width)
     return Batch(
         series=np.array([k[0] for k, _ in items], np.int32),
         t_ns=np.array([k[1] for k, _ in items], np.int64),
