@@ -28,6 +28,7 @@ _BYTES: Final = {
 }
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-zµ]+)")
 _DURATION_PATTERN: Final = r"^(\d+(\.\d+)?\s*(ns|us|µs|ms|s|min|m|h|d|w)\s*)+$"
+_BUDGET: Final = re.compile(r"(\d{1,9})\s*/\s*(.+)")
 _NS_MAX: Final = 100 * 365 * _NS["d"]
 
 
@@ -74,6 +75,24 @@ def size_bytes(value: Any) -> int:
     return round(float(part[1]) * _BYTES[part[2]])
 
 
+def budget_ns(value: Any) -> int:
+    """'1/30d' → nanoseconds between two events. Raises ValueError naming what was expected."""
+    part = _BUDGET.fullmatch(str(value).strip())
+    if part is None:
+        raise ValueError(f"expected a number per time such as 1/30d or 2/1w, got {value!r}")
+    count, time = int(part[1]), duration_ns(part[2])
+    if count == 0 or time == 0:
+        raise ValueError(f"neither number nor time can be 0, got {value!r}")
+    if time < count * _NS["s"]:
+        raise ValueError(f"more often than once a second: {value!r}")
+    return time // count
+
+
+def budget_text(ns: int) -> str:
+    """Nanoseconds → the shortest text that `budget_ns` reads back."""
+    return f"1/{duration_text(ns)}"
+
+
 Duration = Annotated[
     int,
     BeforeValidator(duration_ns),
@@ -90,3 +109,12 @@ Size = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "examples": ["256KiB", "32MiB"]}),
 ]
 """Bytes, written with or without a unit."""
+
+Budget = Annotated[
+    int,
+    BeforeValidator(budget_ns),
+    Field(ge=1),
+    PlainSerializer(budget_text, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+\s*/", "examples": ["1/30d", "2/1w"]}),
+]
+"""So many per time, as the nanoseconds from one to the next; no more than one a second."""

@@ -1,18 +1,23 @@
 """What a control chart compares with: the mean and standard deviation of good times.
 
 Unlike the trailing window of `zscore`, it stays as it is once learned: a slow drift is not
-learned away.
+learned away. With a budget of false alarms it goes on to be learned: an error of it that a limit
+does not mind is many alarms for a sum over a month.
 """
 
 import math
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from config.params import Params
+from pipelines.budget import Budgeted
 from pipelines.jit import kernel
+from pipelines.numerics import joined
 
 RESTART, RELEARN, GO_ON = 0, 1, 2
+MEMORY: Final = 8
+"""With a budget, a baseline remembers the budget's time divided by this."""
 
 
 class Deviation(Params):
@@ -44,7 +49,7 @@ class Deviation(Params):
     )
 
 
-class Baseline(Deviation):
+class Baseline(Deviation, Budgeted):
     """Mean and standard deviation in good times: given, or learned from the first samples."""
 
     mean: float | None = Field(
@@ -64,3 +69,12 @@ def spread(given: float, mean: float, m2: float, n: int, least: float, share: fl
     if not math.isnan(given):
         return given
     return max(least, share * abs(mean), math.sqrt(m2 / (n - 1)))
+
+
+@kernel
+def learned_on(mean: float, m2: float, n: int, x: float, longest: int) -> tuple[float, float, int]:
+    """Mean, squared distances and count of n learned samples after one more of about `longest`."""
+    if n >= longest:
+        m2, n = m2 * (longest - 1) / n, longest - 1
+    mean, m2 = joined(mean, m2, n + 1, x)
+    return mean, m2, n + 1

@@ -5,9 +5,9 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from config.model import When
-from config.params import Params, Span, Window
+from config.params import Span, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST, taken_in
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
@@ -19,7 +19,7 @@ NORMAL_SCALE: Final = 1.4826022185056018
 deviation of normal noise is its standard deviation (Hampel 1974; Leys et al. 2013)."""
 
 
-class Mad(Params):
+class Mad(Budgeted):
     """What a sample is compared with, and how far is too far."""
 
     window: Window = Field(
@@ -61,6 +61,7 @@ class State(NamedTuple):
     ordered: F8 = column("f8", GROWING)  # the same values, ascending, from slot 0
     first: I8 = column("i8")
     seen: I8 = column("i8")
+    peaks: F8 = column("f8", "learned_peaks")
     ring_fixed: U1 = column("u1", SINGLE)
     truncated: I8 = column("i8", SINGLE)
 
@@ -141,11 +142,13 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     `past` has fewer than `min_samples`. Fields: x, median, and median -/+ k times that
     deviation. The window takes in x; of an x with |score| > k the nearest of those two limits
     (clip) or nothing (freeze). |x| > 1e150 is not known.
+    With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
+        k = params.k[p]
         score, median, reach = np.nan, np.nan, np.nan
         known = abs(x) <= LARGEST and batch.quality[i] != BAD
         if known:
@@ -162,6 +165,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     return i
                 state.truncated[0] += newest - keep - width + 1
                 keep = newest - width + 1
+            if params.false_alarms[p] > 0:
+                k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             size = newest - oldest
             for j in range(oldest, keep):
                 leave(state.ordered[s], size, state.x[s, j % width])
@@ -171,9 +176,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             if size >= params.min_samples[p]:
                 median, mad = middle_and_spread(state.ordered[s], size)
                 mad = max(mad, params.min_mad[p], params.min_mad_share[p] * abs(median))
-                score, reach = (x - median) / mad, params.k[p] * mad
+                score, reach = (x - median) / mad, k * mad
                 usual = median + reach if score > 0 else median - reach
-                learned = taken_in(params.on_anomaly[p], x, score, params.k[p], usual)
+                learned = taken_in(params.on_anomaly[p], x, score, k, usual)
+                if params.false_alarms[p] > 0:
+                    score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
                 enter(state.ordered[s], size, learned)
                 state.t_ns[s, newest % width] = t
@@ -188,6 +195,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         out.fields[n, 1] = median
         out.fields[n, 2] = median - reach
         out.fields[n, 3] = median + reach
+        if params.false_alarms[p] > 0:
+            out.fields[n, 4] = k if known else np.nan
         n += 1
     out.count[0] = n
     return batch.series.size
@@ -202,6 +211,6 @@ OPERATOR = Operator(
     step=step,
     example="mad: {window: 288, k: 6}",
     emits="score",
-    fields=lambda params: ("input", "expected", "lower", "upper"),  # noqa: ARG005 - same for all
-    condition=lambda params: When(outside=(-params.k, params.k)),
+    fields=with_limit("input", "expected", "lower", "upper"),
+    condition=condition,
 )

@@ -1,19 +1,24 @@
-"""zscore: how unusual a sample is for its series, in standard deviations."""
+"""zscore: how unusual a sample is for its series, in standard deviations.
+
+Mean and squares follow Welford, adding and removing; they are computed afresh from the ring after
+as many removals as it holds samples, and when a removal leaves less than a millionth of the
+squares, for then their digits left with it.
+"""
 
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from config.model import When
-from config.params import Params, Span, Window
+from config.params import Span, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
 from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, ring_moments, taken_in
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
 
 
-class Zscore(Params):
+class Zscore(Budgeted):
     """What a sample is compared with, and how far is too far."""
 
     window: Window = Field(
@@ -51,6 +56,7 @@ class State(NamedTuple):
     x: F8 = column("f8", RING)  # as taken in, so clipped where `on_anomaly` says so
     first: I8 = column("i8")
     seen: I8 = column("i8")
+    peaks: F8 = column("f8", "learned_peaks")
     mean: F8 = column("f8")
     m2: F8 = column("f8")
     churn: I8 = column("i8")  # samples that left since mean and m2 were last computed afresh
@@ -71,15 +77,13 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     has fewer than `min_samples`. Fields: x, mean, and mean -/+ k times that deviation. The window
     takes in x; of an x with |score| > k the nearest of those two limits (clip) or nothing
     (freeze). |x| > 1e150 is not known.
-
-    Mean and squares follow Welford, adding and removing; they are computed afresh from the ring
-    after as many removals as it holds samples, and when a removal leaves less than a millionth
-    of the squares, for then their digits left with it.
+    With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
+        k = params.k[p]
         score, expected, reach = np.nan, np.nan, np.nan
         known = abs(x) <= LARGEST and batch.quality[i] != BAD
         if known:
@@ -96,6 +100,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     return i
                 state.truncated[0] += newest - keep - width + 1
                 keep = newest - width + 1
+            if params.false_alarms[p] > 0:
+                k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             size, mean, m2 = newest - keep, state.mean[s], state.m2[s]
             for j in range(oldest, keep):
                 mean, m2 = parted(mean, m2, newest - j - 1, state.x[s, j % width])
@@ -109,24 +115,23 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             if size >= params.min_samples[p]:
                 std = max(params.min_std[p], params.min_std_share[p] * abs(mean))
                 std = max(std, np.sqrt(m2 / (size - 1)))
-                score, expected, reach = (x - mean) / std, mean, params.k[p] * std
+                score, expected, reach = (x - mean) / std, mean, k * std
                 usual = mean + reach if score > 0 else mean - reach
-                learned = taken_in(params.on_anomaly[p], x, score, params.k[p], usual)
+                learned = taken_in(params.on_anomaly[p], x, score, k, usual)
+                if params.false_alarms[p] > 0:
+                    score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
                 mean, m2 = joined(mean, m2, size + 1, learned)
                 state.t_ns[s, newest % width] = t
                 state.x[s, newest % width] = learned
                 state.seen[s] = newest + 1
             state.mean[s], state.m2[s] = mean, m2
-        out.series[n] = s
-        out.t_ns[n] = t
-        out.start_ns[n] = batch.start_ns[i]
-        out.value[n] = score
-        out.quality[n] = batch.quality[i] if np.isfinite(score) else BAD
-        out.fields[n, 0] = x if known else np.nan
-        out.fields[n, 1] = expected
-        out.fields[n, 2] = expected - reach
-        out.fields[n, 3] = expected + reach
+        out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
+        out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
+        out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, expected
+        out.fields[n, 2], out.fields[n, 3] = expected - reach, expected + reach
+        if params.false_alarms[p] > 0:
+            out.fields[n, 4] = k if known else np.nan
         n += 1
     out.count[0] = n
     return batch.series.size
@@ -141,6 +146,6 @@ OPERATOR = Operator(
     step=step,
     example="zscore: {window: 6h, k: 5}",
     emits="score",
-    fields=lambda params: ("input", "expected", "lower", "upper"),  # noqa: ARG005 - same for all
-    condition=lambda params: When(outside=(-params.k, params.k)),
+    fields=with_limit("input", "expected", "lower", "upper"),
+    condition=condition,
 )

@@ -3,7 +3,7 @@ import statistics
 from types import SimpleNamespace
 
 from tests.naive import Row
-from tests.naive.baseline import baseline, learns
+from tests.naive.baseline import Past
 
 CASES = (
     ({"learn": 20}, {"threshold": 3, "delta": 0.3, "learn": 7, "on_signal": "relearn"}),
@@ -14,19 +14,19 @@ ATOL = 1e-5  # standard deviations of a sum that the wild sample of 1e9 goes thr
 
 
 def naive(params, events):
-    past, since = [], []  # learned from; since the last start
     about = SimpleNamespace(mean=None, **dict(params))
+    past, since = Past(about), []  # since the last start
     for e in events:
         if not hasattr(e, "value"):
             continue
         if not e.known:
             yield Row(e.t_ns, e.t_ns, math.nan, 2, (math.nan,) * 2)
             continue
-        if params.std is None and learns(about, past):
-            past.append(e.value)
+        if params.std is None and past.learns():
+            past.add(e.value)
             yield Row(e.t_ns, e.t_ns, math.nan, 2, (e.value, math.nan))
             continue
-        std = params.std or baseline(about, past)[1]
+        std = params.std or past.baseline()[1]
         middle = statistics.fmean([x for x, _ in since] + [e.value])
         since.append((e.value, (e.value - middle) / std))
         score = judged(params, [d for _, d in since])
@@ -37,7 +37,7 @@ def naive(params, events):
         if abs(score) > params.threshold and params.on_signal != "go_on":
             since = []
             if params.on_signal == "relearn":
-                past = []
+                past = Past(about)
 
 
 def judged(params, distances):
