@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -92,6 +93,12 @@ def _as_sundays(name: str, holidays: Sequence[date]) -> tuple[list[int], list[in
         k = bisect_right(edges, point)
         moved.append(ahead[max(0, bisect_right(at, point) - 1)] + (shift[edges[k - 1]] if k else 0))
     return points, moved
+
+
+def setback(name: str, holidays: Sequence[date] = ()) -> int:
+    """How far local time goes back at most, at once, in ns."""
+    _, ahead = _as_sundays(name, holidays) if holidays else changes(name)
+    return max(0, *(a - b for a, b in pairwise((*ahead, ahead[-1])))) * SECOND
 
 
 def tables(zones: Sequence[str], holidays: Sequence[Sequence[date]] | None = None) -> dict[str, I8]:

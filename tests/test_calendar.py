@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.calendar import DAY, HOUR, changes, local, span_of, tables, zone
+from pipelines.calendar import DAY, HOUR, changes, local, setback, span_of, tables, zone
 from tests.traffic import SECOND
 
 ZONES = (
@@ -105,6 +105,14 @@ def test_holidays_are_the_sunday_of_their_week(name, day, hour):
             clock += timedelta(days=6 - clock.weekday())
         got = local(second * SECOND, 0, *rows.values()) // SECOND
         assert datetime(1970, 1, 1) + timedelta(seconds=got) == clock  # noqa: DTZ001 - what a clock shows
+
+
+def test_how_far_clocks_go_back():
+    assert setback("UTC") == setback("Asia/Kathmandu") == 0
+    assert setback("Europe/Berlin") == HOUR
+    assert setback("Antarctica/Troll") == 2 * HOUR
+    assert setback("UTC", [date(2025, 12, 22)]) == 6 * DAY  # a Monday
+    assert setback("UTC", [date(2025, 12, 21)]) == 0  # is a Sunday
 
 
 def test_before_1970_and_after_the_tables():

@@ -1,5 +1,6 @@
 """seasonal: how unusual a sample is for its time of the day or week."""
 
+from datetime import date
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from config.model import SECOND, When
 from config.params import Params
 from config.units import Duration, duration_text
 from pipelines.batch import BAD, F8, I8, Batch
+from pipelines.calendar import DAY, ZONE_ROWS, Zone, local, setback, tables
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST, taken_in
 from pipelines.operator import Operator, column, rows_of
@@ -24,8 +26,18 @@ class Seasonal(Params):
     period: Duration = Field(
         86_400 * SECOND,
         gt=0,
-        description="What repeats: 1d, 1w, 8h. Days are those of UTC: where clocks change with "
-        "the season, habits move by an hour against it.",
+        description="What repeats, by the clocks of `tz`: 1d, 1w, 8h.",
+    )
+    tz: Zone = Field(
+        "UTC",
+        description="Time zone of the people whose habits show, such as Europe/Berlin: their "
+        "clocks change with the season.",
+    )
+    holidays: tuple[date, ...] = Field(
+        (),
+        max_length=1000,
+        description="Dates that pass like the Sunday of their week, for a period of 1w: "
+        "[2026-12-25, 2026-12-26].",
     )
     bins: int = Field(
         96, ge=2, le=2016, description="Parts of a period; 96 of a day are a quarter of an hour."
@@ -61,7 +73,7 @@ class Seasonal(Params):
         1e-4, ge=0, lt=1, description="The same floor as a share of the median."
     )
 
-    EXTRA_ROWS: ClassVar = ("kept", "compared")
+    EXTRA_ROWS: ClassVar = ("kept", "compared", *ZONE_ROWS)
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -79,14 +91,26 @@ class Seasonal(Params):
             raise ValueError(
                 f"{self.neighbours} neighbours on each side need more than {self.bins}"
             )
+        if self.holidays and self.period != 7 * DAY:
+            raise ValueError(
+                "holidays are days of another kind in a week: give period: 1w, found "
+                f"{duration_text(self.period)}"
+            )
         return self
+
+    @property
+    def kept(self) -> int:
+        """Bins that a series needs: those looked back at, also from where clocks are set back to."""
+        back = -(-setback(self.tz, self.holidays) * self.bins // self.period)
+        return self.periods * self.bins + self.neighbours + 1 + back
 
     @classmethod
     def extra_rows(cls, sets: list["Seasonal"]) -> dict[str, Any]:
-        """How many bins are kept, and how many a sample is compared with."""
+        """How many bins are kept, and how many a sample is compared with; local time."""
         return {
-            "kept": np.array([p.periods * p.bins + p.neighbours + 1 for p in sets], np.int64),
+            "kept": np.array([p.kept for p in sets], np.int64),
             "compared": np.array([p.periods * (2 * p.neighbours + 1) for p in sets], np.int64),
+            **tables([p.tz for p in sets], [p.holidays for p in sets]),
         }
 
 
@@ -109,22 +133,25 @@ Rows = rows_of(Seasonal)
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Score each sample against the same time of earlier periods, then let it into its bin.
 
-    Equivalent to: bin b = floor(t / (period / bins)) since 1970 in UTC; each bin
-    keeps the last value that it took in. `past` are the values of bins b - j * bins + d for j in
+    Equivalent to: bin b = floor(l / (period / bins)), where l is what clocks of `tz` show at t
+    since they showed the begin of 1970, on a holiday that of the coming Sunday; each bin keeps the
+    last value that it took in. `past` are the values of bins b - j * bins + d for j in
     1..periods, d in -neighbours..neighbours, that have one; the score is `(x - median(past)) /
     max(1.4826 * median(|past - median(past)|), min_mad, min_mad_share * |median(past)|)`; NaN
     while `past` has fewer than `min_samples`. Fields: x, median, and median -/+ k times that
     deviation. The bin takes in x; of an x with |score| > k the nearest of those two limits (clip)
-    or nothing (freeze). |x| > 1e150 is not known, and nothing before 1970 is.
+    or nothing (freeze). |x| > 1e150 is not known, and nothing with l < 0 is.
     """
     n, kept = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
         score, median, reach = np.nan, np.nan, np.nan
-        known = abs(x) <= LARGEST and batch.quality[i] != BAD and t >= 0
+        known = abs(x) <= LARGEST and batch.quality[i] != BAD
+        shown = local(t, p, params.zone_at, params.zone_ahead) if known else -1
+        known = shown >= 0
         if known:
-            b = t // (params.period[p] // params.bins[p])
+            b = shown // (params.period[p] // params.bins[p])
             # What a bin is compared with lies in earlier periods and no longer changes.
             if state.judged[s] != b + 1:
                 past, size = state.past[s], 0

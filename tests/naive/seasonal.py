@@ -1,5 +1,7 @@
 import math
 import statistics
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from tests.naive import Row
 
@@ -12,7 +14,21 @@ CASES = (
         {"period": "2m", "bins": 30, "periods": 2, "min_samples": 2, "on_anomaly": "freeze"},
         {"period": "3m", "bins": 9, "on_anomaly": "learn", "min_mad": 0.5, "neighbours": 4},
     ),
+    (
+        {"period": "1m", "bins": 6, "min_samples": 3, "tz": "Asia/Kathmandu"},
+        {"period": "1w", "holidays": ["2025-11-24", "2025-11-25"], "tz": "America/New_York"},
+    ),
 )
+
+
+def shown(params, t_ns):
+    """What clocks show, in ns since they showed the begin of 1970; days as those of the week."""
+    zone = UTC if params.tz == "UTC" else ZoneInfo(params.tz)
+    clock = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=t_ns // 10**9)).astimezone(zone)
+    clock = clock.replace(tzinfo=UTC)
+    if clock.date() in params.holidays:
+        clock += timedelta(days=6 - clock.weekday())
+    return int(clock.timestamp()) * 10**9 + t_ns % 10**9
 
 
 def naive(params, events):
@@ -24,14 +40,14 @@ def naive(params, events):
         if not e.known:
             yield Row(e.t_ns, e.t_ns, math.nan, 2, (math.nan,) * 4)
             continue
-        past = []
+        past, local = [], shown(params, e.t_ns)
         for back in range(1, params.periods + 1):
-            then = (e.t_ns - back * params.period) // width
+            then = (local - back * params.period) // width
             near = range(then - params.neighbours, then + params.neighbours + 1)
             past += [bins[b] for b in near if b in bins]
         if len(past) < params.min_samples:
             yield Row(e.t_ns, e.t_ns, math.nan, 2, (e.value, math.nan, math.nan, math.nan))
-            bins[e.t_ns // width] = e.value
+            bins[local // width] = e.value
             continue
         median = statistics.median(past)
         mad = statistics.median(abs(x - median) for x in past) / 0.6744897501960817
@@ -40,6 +56,6 @@ def naive(params, events):
         score = (e.value - median) / mad
         yield Row(e.t_ns, e.t_ns, score, e.quality, (e.value, median, low, high))
         if abs(score) <= params.k or params.on_anomaly == "learn":
-            bins[e.t_ns // width] = e.value
+            bins[local // width] = e.value
         elif params.on_anomaly == "clip":
-            bins[e.t_ns // width] = high if score > 0 else low
+            bins[local // width] = high if score > 0 else low

@@ -140,3 +140,66 @@ def test_the_default_condition():
 def test_what_does_not_fit_together(options, message):
     with pytest.raises(ValidationError, match=message):
         OPERATOR.params.model_validate(options)
+
+
+def half_hours(start, days, tz="Europe/Berlin"):
+    """(t_ns, time on local clocks) each half an hour."""
+    begin = pd.Timestamp(start, tz=tz)
+    here = pd.date_range(begin, begin + pd.Timedelta(days=days), freq="30min")
+    return np.array([t.value for t in here]), here
+
+
+@pytest.mark.parametrize("start", ["2024-03-25", "2024-10-21"])
+def test_habits_by_the_clock_are_no_surprise_when_clocks_change(start):
+    t, here = half_hours(start, 14)
+    busy = np.where((here.hour >= 8) & (here.hour < 17), 80.0, 20.0)
+    options = {"bins": 48, "neighbours": 0, "min_samples": 3, "min_mad": 1, "periods": 3}
+    local = feed_ns(runner("seasonal", options | {"tz": "Europe/Berlin"}), busy, t)
+    utc = feed_ns(runner("seasonal", options), busy, t)
+    assert np.isfinite(local.value).sum() > 10 * 48
+    assert np.nanmax(np.abs(local.value)) == 0
+    assert np.nansum(np.abs(utc.value) > 6) >= 4
+
+
+@pytest.mark.parametrize("tz", ["Europe/Berlin", "Australia/Lord_Howe", "America/New_York"])
+def test_bins_of_local_time_are_groups_of_pandas(tz):
+    t, here = half_hours("2024-03-01", 60, tz)
+    x = np.random.default_rng(2).normal(0, 1, t.size)
+    options = {"bins": 48, "neighbours": 0, "periods": 4, "min_samples": 1, "on_anomaly": "learn"}
+    out = feed_ns(runner("seasonal", options | {"tz": tz}), x, t)
+    naive = here.tz_localize(None)
+    last = pd.Series(x, naive).groupby(level=0).last()  # of an hour that comes twice
+    earlier = [last.reindex(naive - pd.Timedelta(days=d)).to_numpy() for d in range(1, 5)]
+    known = np.isfinite(earlier).any(0)
+    want = np.nanmedian(np.array(earlier)[:, known], axis=0)
+    np.testing.assert_allclose(out.fields[known, 1], want, rtol=1e-12)
+    assert np.isnan(out.fields[~known, 1]).all()
+
+
+def test_holidays_pass_like_sundays():
+    t, here = half_hours("2025-11-03", 7 * 9)
+    free = (here.day_of_week == 6) | (here.strftime("%m-%d").isin(["12-25", "12-26"]))
+    busy = np.where((here.hour >= 8) & (here.hour < 17) & ~free, 80.0, 20.0)
+    options = {"period": "1w", "bins": 336, "neighbours": 0, "min_samples": 3, "min_mad": 1}
+    options |= {"tz": "Europe/Berlin"}
+    days = ["2025-12-25", "2025-12-26"]
+    told = feed_ns(runner("seasonal", options | {"holidays": days}), busy, t)
+    untold = feed_ns(runner("seasonal", options), busy, t)
+    assert np.nanmax(np.abs(told.value)) == 0
+    odd = here[np.abs(untold.value) > 6]
+    assert set(odd.strftime("%Y-%m-%d")) == set(days)
+    week_after = here.strftime("%Y-%m-%d") == "2026-01-01"
+    assert np.isfinite(told.value[week_after]).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tz": "Berlin"},
+        {"holidays": ["2025-12-25"]},
+        {"period": "1w", "holidays": ["25.12."]},
+    ],
+)
+def test_zones_and_holidays_that_cannot_be_meant_are_refused(options):
+    with pytest.raises(ValidationError):
+        OPERATOR.params.model_validate(options)
