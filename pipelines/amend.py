@@ -79,9 +79,9 @@ class Amender:
         tick, time up to which nothing changes any more."""
         self._settled_at_ns = NEVER
         self._expects = any(s.operator.expected for s in live.stages)
-        regroups = [s.operator for s in live.stages if s.operator.regroup]
-        self._waits = bool(regroups) and regroups[0].slowest
-        """The first step that combines series waits for the slowest itself."""
+        self._holds = any(s.operator.regroup for s in live.stages)
+        """Rows of series that are combined come in order of time, as far as one tick goes."""
+        self._held: list[Rows] = []
 
     def cores(self) -> tuple[Core, Core, Core]:
         """Everything whose parameters change at a reload."""
@@ -89,20 +89,27 @@ class Amender:
 
     # --- what comes ----------------------------------------------------------------------
 
-    def in_order(self, rows: Rows) -> Rows:
-        """Those that follow what their series, or its group, has taken; the others wait."""
+    def in_order(self, rows: Rows, *, now: bool) -> Rows:
+        """Those that follow what their series, or its group, has taken; the others wait.
+
+        `now`: it is the time of a tick, and nothing is to be held back.
+        """
+        if self._holds:
+            self._held.append(Rows(copied(rows.batch), rows.ids))
+            if not now:
+                return NO_ROWS
+            rows, self._held = together(self._held).by_time(), []
         if not rows.batch.size:
             return rows
         self._grow()
         lead, t_ns = self._component[rows.batch.series], rows.batch.t_ns
-        line = rows.batch.series if self._waits else lead
-        follows = (t_ns >= self._seen_ns[line]) & (t_ns > self._ticked_ns[lead])
+        follows = (t_ns >= self._seen_ns[lead]) & (t_ns > self._ticked_ns[lead])
         if not follows.all():
             self.amend(rows.where(~follows), new=True)
-            rows, line = rows.where(follows), line[follows]
+            rows, lead = rows.where(follows), lead[follows]
         if self._expects:
             self._begin(rows.batch.series)
-        np.maximum.at(self._seen_ns, line, rows.batch.t_ns)
+        np.maximum.at(self._seen_ns, lead, rows.batch.t_ns)
         self._history.add(Rows(copied(rows.batch), rows.ids))
         return rows
 

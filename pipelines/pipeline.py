@@ -113,8 +113,9 @@ class Pipeline:
         """
         made = _Made()
         taken = self._ours(Rows(flow.batch, flow.ids), flow.table)
+        now = tick_ns is not None or last
         if self._amender is not None:
-            taken = self._amender.in_order(taken)
+            taken = self._amender.in_order(taken, now=now)
         for rows, changes in self.core.feed(taken.batch, taken.ids):
             several = taken.ids or tick_ns is not None
             self._note(copied(rows) if several else rows, changes, made)
@@ -123,7 +124,7 @@ class Pipeline:
             self._amender.amend(self._ours(Rows(flow.late), flow.table), new=False)
             self._amender.amend(self._ours(flow.instead, flow.table), new=True)
             self._amender.take_back(self._ours(flow.gone, flow.table))
-        if tick_ns is not None or last:
+        if now:
             self.selection.tick(flow.table)
             clocks = self.core.clocks(tick_ns)
             found = self._amender.correct(clocks) if self._amender else None

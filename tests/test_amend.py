@@ -92,12 +92,36 @@ CHAIN = {
     },
 }
 
+GROUPS = {
+    "hotter": {
+        "from": "boilers",
+        "amend_for": "10m",
+        "group_by": ["site"],
+        "steps": [{"join": {"of": "device", "left": "b0", "right": "b1", "tolerance": "20s"}}],
+        "publish": {"topic": "hotter/{site}"},
+    },
+    "top": {
+        "from": "boilers",
+        "amend_for": "10m",
+        "group_by": ["site"],
+        "steps": [{"topk": {"k": 2, "of": "device", "size": "20s"}}],
+        "publish": {"topic": "top/{device}"},
+    },
+    "peers": {
+        "from": "boilers",
+        "amend_for": "10m",
+        "group_by": ["site"],
+        "steps": [{"peer": {"of": "device", "min_members": 3, "k": 2}}],
+        "alert": {},
+        "publish": {"topic": "peer/{device}"},
+    },
+    "near": {"from": {"alerts": "peers"}, "alert": {"when": {"above": 0.5, "on_delay": "5s"}}},
+}
 
-@st.composite
-def arrivals(draw):
-    """Samples of three devices, and for each how late it comes."""
-    n = draw(st.integers(5, 60))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+
+def noisy(seed, n):
+    """Samples of three devices in order of event time, and for each how late it comes."""
+    rng = np.random.default_rng(seed)
     t = np.sort(rng.choice(100, n, replace=False) + rng.random(n))
     level = np.where(rng.random(n) < 0.5, 95.0, 50.0)
     hot = np.repeat(level[: n // 4 + 1], 4)[:n] + rng.normal(0, 3, n)
@@ -106,6 +130,11 @@ def arrivals(draw):
     return [
         (float(t[i]), b(f"b{devices[i]}"), float(hot[i]), float(t[i] + delay[i])) for i in range(n)
     ]
+
+
+@st.composite
+def arrivals(draw):
+    return noisy(draw(st.integers(0, 2**32)), draw(st.integers(5, 60)))
 
 
 @settings(max_examples=200, deadline=None)
