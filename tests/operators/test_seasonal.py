@@ -161,9 +161,17 @@ def test_habits_by_the_clock_are_no_surprise_when_clocks_change(start):
     assert np.nansum(np.abs(utc.value) > 6) >= 4
 
 
-@pytest.mark.parametrize("tz", ["Europe/Berlin", "Australia/Lord_Howe", "America/New_York"])
-def test_bins_of_local_time_are_groups_of_pandas(tz):
-    t, here = half_hours("2024-03-01", 60, tz)
+@pytest.mark.parametrize(
+    ("tz", "start"),
+    [
+        ("Europe/Berlin", "2024-03-01"),
+        ("Europe/Berlin", "2024-10-01"),
+        ("Antarctica/Troll", "2024-10-01"),
+        ("Australia/Lord_Howe", "2024-03-01"),
+    ],
+)
+def test_bins_of_local_time_are_groups_of_pandas(tz, start):
+    t, here = half_hours(start, 60, tz)
     x = np.random.default_rng(2).normal(0, 1, t.size)
     options = {"bins": 48, "neighbours": 0, "periods": 4, "min_samples": 1, "on_anomaly": "learn"}
     out = feed_ns(runner("seasonal", options | {"tz": tz}), x, t)
@@ -181,15 +189,17 @@ def test_holidays_pass_like_sundays():
     free = (here.day_of_week == 6) | (here.strftime("%m-%d").isin(["12-25", "12-26"]))
     busy = np.where((here.hour >= 8) & (here.hour < 17) & ~free, 80.0, 20.0)
     options = {"period": "1w", "bins": 336, "neighbours": 0, "min_samples": 3, "min_mad": 1}
-    options |= {"tz": "Europe/Berlin"}
+    options |= {"tz": "Europe/Berlin", "periods": 3}
     days = ["2025-12-25", "2025-12-26"]
     told = feed_ns(runner("seasonal", options | {"holidays": days}), busy, t)
     untold = feed_ns(runner("seasonal", options), busy, t)
     assert np.nanmax(np.abs(told.value)) == 0
     odd = here[np.abs(untold.value) > 6]
     assert set(odd.strftime("%Y-%m-%d")) == set(days)
+    day_after = here.strftime("%Y-%m-%d") == "2025-12-27"
+    assert np.isfinite(told.value[day_after]).all()
     week_after = here.strftime("%Y-%m-%d") == "2026-01-01"
-    assert np.isfinite(told.value[week_after]).all()
+    assert np.isnan(told.value[week_after]).all()  # one of its three Thursdays was no such day
 
 
 @pytest.mark.parametrize(
