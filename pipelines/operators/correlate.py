@@ -10,8 +10,8 @@ from config.model import SECOND, Name, When
 from config.params import Params
 from config.units import Duration
 from pipelines.batch import BAD, F8, I8, U1, GroupedBatch
+from pipelines.instants import arrived, worst
 from pipelines.jit import kernel
-from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
 from pipelines.operators.peer import group_of
 from pipelines.series import Labels
@@ -81,7 +81,7 @@ class State(NamedTuple):
     t_ns: I8 = column("i8", 2)
     quality: U1 = column("u1", 2)
     known: U1 = column("u1", 2)
-    here: U1 = column("u1", 2)  # NO_ROW, KNOWN or UNKNOWN at that instant
+    here: U1 = column("u1", 2)  # see `pipelines.instants`
     now_ns: I8 = column("i8")  # the newest instant; 0 at first
     waits: U1 = column("u1")  # 1: its result is not given out yet
     pair_ns: I8 = column("i8")  # when the last pair was
@@ -89,8 +89,6 @@ class State(NamedTuple):
     long: F8 = column("f8", 7)
     late: I8 = column("i8", SINGLE)  # samples from before an instant that had its turn
 
-
-NO_ROW, KNOWN, UNKNOWN = 0, 1, 2
 
 Rows = rows_of(Correlate)
 
@@ -123,12 +121,8 @@ def pearson(past: F8, min_pairs: int, share: float) -> float:
 def tell(g: int, state: State, params: Any, out: Any) -> None:
     """Learn the pair of group `g` at its newest instant, which is then over, and score it."""
     n, p, now = out.count[0], params.row[g], state.now_ns[g]
-    r, usual, quality = np.nan, np.nan, max(state.quality[g, 0], state.quality[g, 1])
-    paired = state.here[g, 0] != UNKNOWN and state.here[g, 1] != UNKNOWN
-    for v in range(2):
-        young = now - state.t_ns[g, v] <= params.max_age[p]
-        paired = paired and state.known[g, v] == 1 and young
-    if paired:
+    r, usual, quality = np.nan, np.nan, worst(state, g, 2, params.max_age[p])
+    if quality != BAD:
         gone = -LN2 * (now - state.pair_ns[g])
         x, y, share = state.value[g, 0], state.value[g, 1], params.min_std_share[p]
         usual = params.baseline[p]
@@ -166,22 +160,9 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
     """
     for i in range(first, batch.series.size):
         g, t, x, v = batch.series[i], batch.t_ns[i], batch.value[i], batch.slot[i]
-        if t > state.now_ns[g]:
-            if state.waits[g] == 1:
-                tell(g, state, params, out)
-            state.now_ns[g], state.waits[g] = t, 1
-            state.here[g, 0] = state.here[g, 1] = NO_ROW
-        late = t < state.now_ns[g] or state.waits[g] == 0
-        state.late[0] += late
-        if abs(x) <= LARGEST and batch.quality[i] != BAD:
-            if state.known[g, v] == 0 or t >= state.t_ns[g, v]:
-                state.value[g, v], state.t_ns[g, v] = x, t
-                state.quality[g, v], state.known[g, v] = batch.quality[i], 1
-            if not late:
-                state.here[g, v] = KNOWN
-        elif not late and state.here[g, v] == NO_ROW:
-            state.here[g, v] = UNKNOWN
-        if not late and state.here[g, 0] != NO_ROW and state.here[g, 1] != NO_ROW:
+        if state.waits[g] == 1 and t > state.now_ns[g]:
+            tell(g, state, params, out)
+        if arrived(state, g, v, 2, t, x, batch.quality[i]):
             tell(g, state, params, out)
     return batch.series.size
 
