@@ -19,7 +19,8 @@ from config.model import Gateway, Included, Pipeline, Source, When, is_name
 from config.nodes import Document, Node, read_document
 from config.params import Options, Params
 from config.parts import Entry, P, StepSpec
-from config.references import filled, numbers, referable, reference, variants
+from config.references import filled, numbers, referable, reference, variants, with_tables
+from config.tables import Lookup, Table, read_table
 from config.topology import check
 from config.wording import nearest
 
@@ -54,6 +55,7 @@ def load(
         update={
             "sources": {n: e.spec for n, e in loader.sources.items()},
             "pipelines": {n: e.spec for n, e in loader.pipelines.items()},
+            "tables": loader.known_tables(),
         }
     )
     return Loaded(whole, tuple(loader.files), sort_problems(problems))
@@ -68,10 +70,14 @@ class _Loader:
     documents: list[Document] = field(default_factory=list)
     sources: dict[str, Entry[Source]] = field(default_factory=dict)
     pipelines: dict[str, Entry[Pipeline]] = field(default_factory=dict)
+    tables: dict[str, Entry[Table]] = field(default_factory=dict)
 
     def main(self, path: Path) -> Gateway | None:
         document = self._read(path)
         gateway, _ = bind_what_is_good(document, _without_parts(document.root), Gateway)
+        for name, node in _named(document, "tables", self.tables):
+            bound = bind_what_is_good(document, node, Table)
+            self._table(Entry(name, document, node, *bound), path.parent)
         self._parts(document)
         for node in _items(document.root.get("include")):
             for file in self._found(document, node, path):
@@ -112,6 +118,18 @@ class _Loader:
             bound = bind_what_is_good(document, node, Pipeline)
             self._pipeline(Entry(name, document, node, *bound))
 
+    def known_tables(self) -> dict[str, Table]:
+        """Every table that can be used."""
+        return {n: e.spec for n, e in self.tables.items() if e.spec is not None}
+
+    def _table(self, entry: Entry[Table], folder: Path) -> None:
+        self.tables[entry.name] = entry
+        if entry.spec is not None and entry.spec.file is not None:
+            path = folder / entry.spec.file
+            entry.spec, document = read_table(entry.spec, path)
+            self.files.append(path)
+            self.documents.append(document)
+
     def _source(self, entry: Entry[Source]) -> None:
         self.sources[entry.name] = entry
         if entry.spec is None:
@@ -136,6 +154,10 @@ class _Loader:
         spec = entry.spec
         if spec is None:
             return
+        values, wrong = with_tables(spec.values, self.known_tables())
+        for name, what in wrong.items():
+            entry.document.add(entry.at("values", name, "table"), what)
+        spec = entry.spec = spec.model_copy(update={"values": values})
         bound = [self._step(entry, i, step.name) for i, step in enumerate(spec.steps)]
         good = [b for b in bound if b is not None]
         entry.steps = good if len(good) == len(bound) else None
@@ -170,7 +192,23 @@ class _Loader:
                 entry.document.add(value, f"{key!r} cannot differ by device", hint)
                 fine = False
         bound = _each_variant(entry, node, operator.params) if fine else None
+        for key, value in bound or ():
+            if isinstance(value, Lookup) and bound is not None:
+                fine = self._look_up(entry, node.get(key) or node, value.name, bound) and fine
         return None if bound is None else (operator, bound)
+
+    def _look_up(self, entry: Entry[Pipeline], at: Node, name: str, params: Params) -> bool:
+        """Whether there is a table with what a step needs of it; a problem where not."""
+        found = self.tables.get(name)
+        if found is None:
+            entry.document.add(at, f"unknown table {name!r}", nearest(name, self.tables))
+            return False
+        columns = found.spec.columns if found.spec is not None else None
+        lacking = [c for c in params.columns_needed if columns is not None and c not in columns]
+        if lacking:
+            hint = nearest(lacking[0], sorted(columns or ()))
+            entry.document.add(at, f"table {name!r} has no column {lacking[0]!r}", hint)
+        return not lacking
 
     def _refer(self, entry: Entry[Pipeline], node: Node) -> bool:
         """Whether every reference below `node` has an entry in `values`; a problem where not."""
@@ -206,7 +244,7 @@ def _each_variant(
 def _named(
     document: Document, part: str, known: Mapping[str, Entry[P]]
 ) -> Iterator[tuple[str, Node]]:
-    """Entries of `sources` or `pipelines` whose name is good and new."""
+    """Entries of `sources`, `pipelines` or `tables` whose name is good and new."""
     node = document.root.get(part)
     if node is None or not isinstance(node.value, dict):
         return
@@ -226,11 +264,11 @@ def _named(
 
 
 def _without_parts(root: Node) -> Node:
-    """The root with `sources` and `pipelines` emptied: their entries are bound one by one."""
+    """The root with sources, pipelines and tables emptied: their entries are bound one by one."""
     if not isinstance(root.value, dict):
         return root
     kept = dict(root.value)
-    for part in ("sources", "pipelines"):
+    for part in ("sources", "pipelines", "tables"):
         if part in kept and isinstance(kept[part].value, dict):
             kept[part] = Node({}, kept[part].place, kept[part].key)
     return Node(kept, root.place)

@@ -5,12 +5,14 @@ reference to an entry of the pipeline's `values` and stays a string here; `pipel
 resolves it for each series.
 """
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from config.alert import Alert, Bound, Severity, When
 from config.params import Options
+from config.tables import Table
 from config.terms import (
     NAME,
     REFERENCE,
@@ -181,6 +183,30 @@ class Value(Options):
     by: dict[Name, dict[Text, float]] = Field(
         default_factory=dict, description="label: {pattern: number}; * and ? are wildcards."
     )
+    table: Name | None = Field(
+        None, description="After `by`, the row of this table that the label `on` names."
+    )
+    column: str | None = Field(None, description="Column of the table that holds the number.")
+    on: Name | None = Field(None, description="Default: the key of the table.")
+
+    @model_validator(mode="after")
+    def _table_and_column(self) -> "Value":
+        if (self.table is None) != (self.column is None):
+            raise ValueError("table and column go together: {table: devices, column: limit}")
+        if self.on is not None and self.table is None:
+            raise ValueError("on belongs to a table: {table: devices, column: limit, on: device}")
+        return self
+
+    @cached_property
+    def places(self) -> dict[str, tuple[dict[str, int], list[tuple[int, str]], list[float]]]:
+        """By label: places of patterns without wildcards, the others in order, all numbers."""
+        found = {}
+        for label, by in self.by.items():
+            patterns = list(enumerate(by))
+            plain = {text: i for i, text in patterns if not set("*?[") & set(text)}
+            wild = [(i, text) for i, text in patterns if text not in plain]
+            found[label] = plain, wild, list(by.values())
+        return found
 
 
 def _value(value: Any) -> Any:
@@ -295,6 +321,9 @@ class Gateway(Options):
         None,
         description="Where commands are taken, such as sensorweir/{gateway}/command; "
         "restrict who may publish there on the broker. Default: none are taken.",
+    )
+    tables: dict[Name, Table] = Field(
+        default_factory=dict, description="What is known of devices: labels, limits, groups."
     )
     sources: dict[Name, Source] = Field(default_factory=dict)
     pipelines: dict[Name, Pipeline] = Field(default_factory=dict)

@@ -57,6 +57,11 @@ class Options(BaseModel):
 class Params(Options):
     """Parameters of one operator; each field becomes one column that its kernel reads."""
 
+    @property
+    def columns_needed(self) -> tuple[str, ...]:
+        """Columns that a table named in these parameters must have."""
+        return ()
+
 
 class Span(NamedTuple):
     """How far a window reaches back: a time, or a number of samples. The other one is 0."""

@@ -7,11 +7,12 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 from config.model import Pipeline, Source, When
 from config.nodes import Document, Node
 from config.params import Params
+from config.tables import Table
 
 Labels = tuple[tuple[str, str], ...]
 """(name, value) pairs sorted by name."""
 
-P = TypeVar("P", Source, Pipeline)
+P = TypeVar("P", Source, Pipeline, Table)
 
 
 class StepSpec(Protocol):

@@ -1,5 +1,6 @@
 """`"{name}"` in the options of a step: which fields may hold one, and what becomes of them."""
 
+import glob
 import itertools
 import re
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,9 @@ from pydantic.fields import FieldInfo
 
 from config.model import Value
 from config.nodes import Node
+from config.tables import Table
 from config.units import duration_ns, size_bytes
-from config.wording import members
+from config.wording import members, nearest
 
 VARIANTS_MAX: Final = 1_000
 """Combinations of values that are tried; beyond, each value is tried beside the defaults."""
@@ -54,9 +56,39 @@ def numbers(value: Value, node: Node) -> list[Node | None]:
     found: list[Node | None] = [None]
     if value.default is not None:
         found = [node.get("default") or node]
+    at = node.get("table") or node  # of numbers that stand in a table
+    listed: dict[float, Node | None] = {}
     for label, by in value.by.items():
-        found += [node.get("by", label, pattern) for pattern in by]
-    return found
+        for pattern, number in by.items():
+            listed.setdefault(number, node.get("by", label, pattern) or Node(number, at.place))
+    return found + list(listed.values())
+
+
+def with_tables(
+    values: Mapping[str, Value], tables: Mapping[str, Table]
+) -> tuple[dict[str, Value], dict[str, str]]:
+    """Values with the numbers of their tables in `by`, and {name: what is wrong}."""
+    made, wrong = dict(values), {}
+    for name, value in values.items():
+        if value.table is None or value.column is None:
+            continue
+        table = tables.get(value.table)
+        try:
+            if table is None:
+                hint = nearest(value.table, tables)
+                raise ValueError(f"unknown table {value.table!r}" + (f"; {hint}" if hint else ""))
+            if table.topic is not None:
+                raise ValueError("a table that messages fill cannot give numbers")
+            if value.column not in (table.columns or ()):
+                raise ValueError(f"table {value.table!r} has no column {value.column!r}")
+            on = value.on or table.key
+            listed = {glob.escape(key): x for key, x in table.numbers(value.column).items()}
+        except ValueError as error:
+            wrong[name] = str(error)
+        else:
+            by = {**value.by, on: {**value.by.get(on, {}), **listed}}
+            made[name] = Value(default=value.default, by=by)
+    return made, wrong
 
 
 def variants(choices: Mapping[str, list[Node | None]]) -> Iterator[dict[str, Node | None]]:

@@ -6,6 +6,8 @@ from typing import Any, Final
 from config.model import Gateway, Source
 from config.model import Pipeline as Spec
 from pipelines import notices
+from pipelines.alerting import Past
+from pipelines.announcer import Order, Refused
 from pipelines.batch import Batch
 from pipelines.core import NOTHING
 from pipelines.events import Event
@@ -14,6 +16,7 @@ from pipelines.order import Arrivals, Rules
 from pipelines.pipeline import Flow, Pipeline
 from pipelines.reorder import Reorder
 from pipelines.series import Labels, SeriesTable
+from pipelines.values import with_tables
 
 TICK_NS: Final = 100_000_000
 """Grid of processing time on which timers are looked at; ticks are inputs, kept for replays."""
@@ -64,7 +67,7 @@ class Graph:
                     source, limits.series_max, limits.reorder_samples_max
                 )
         for name in in_order(gateway):
-            spec = gateway.pipelines[name]
+            spec = with_tables(gateway.pipelines[name], operators, gateway.tables)
             if keep and f"pipeline {name}" in kept:
                 self.pipelines[name] = keep.pipelines[name]
                 self.pipelines[name].present(spec)
@@ -74,6 +77,13 @@ class Graph:
                 self.pipelines[name] = Pipeline(
                     gateway.gateway, name, spec, operators, limits, amend_for_ns
                 )
+
+        for name, pipeline in self.pipelines.items():
+            alert = gateway.pipelines[name].alert
+            if pipeline.alerting is not None and alert is not None and alert.inhibit_by:
+                other = self.pipelines[alert.inhibit_by.alerts].alerting
+                assert other is not None, "checked when the configuration was read"
+                pipeline.alerting.announcer.inhibitor = other.active_values
 
     def run(self, arrivals: Mapping[str, Arrivals]) -> list[Event]:
         """Take decoded samples of some sources, in the order of their arrival."""
@@ -100,17 +110,19 @@ class Graph:
         }
         return self._through(flows, None, last=True)
 
-    def recall(
-        self, pipeline: str, labels: Labels, since_ns: int, value: float, worst: float
-    ) -> list[Event]:
+    def recall(self, pipeline: str, labels: Labels, past: Past) -> list[Event]:
         """Go on with an alert that was active before a restart; what that leads to below it."""
         known = self.pipelines.get(pipeline)
-        flow = known.recall(labels, since_ns, value, worst) if known else None
+        flow = known.recall(labels, past) if known else None
         return self._through({("alerts", pipeline): flow}, None) if flow else []
 
-    def reset(self, alert: str) -> list[Event]:
-        """Clear the active alert with this id; nothing when there is none."""
-        return [e for p in self.pipelines.values() if p.alerting for e in p.alerting.reset(alert)]
+    def obey(self, alert: str, order: Order) -> list[Event]:
+        """Do what somebody asks for about the alert with this id. Raises Refused."""
+        for name, pipeline in self.pipelines.items():
+            if pipeline.knows(alert):
+                told, ended = pipeline.obey(alert, order)
+                return told + self._through({("alerts", name): ended}, None)
+        raise Refused("no alert with this id is active or shelved")
 
     def retired(self, following: "Graph") -> list[Event]:
         """What must be told about pipelines that `following` does not go on with."""
@@ -178,7 +190,8 @@ def _unchanged(old: Graph, new: Gateway) -> set[str]:
 
 def _plan(spec: Spec) -> dict[str, Any]:
     """The part of a pipeline that its state depends on."""
-    told = {"severity", "topic", "state_topic", "qos", "message"}
+    told = {"severity", "topic", "state_topic", "qos", "message", "flapping", "remind", "escalate"}
+    told |= {"first_out", "inhibit_by", "shelve_max"}
     return spec.model_dump(
         exclude={"values": True, "description": True, "publish": True, "alert": told}
     )

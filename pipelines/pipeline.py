@@ -160,8 +160,8 @@ class Pipeline:
         if self._amender is not None:
             self._amender.settle_all()
         for core in self._amender.cores() if self._amender else (self.core,):
-            for stage in core.stages:
-                stage.revalue(spec.values)
+            for stage, step in zip(core.stages, spec.steps, strict=True):
+                stage.revalue(spec.values, step.options)
         if self.alerting is not None and spec.alert is not None:
             self.alerting.present(spec.alert, spec.values)
 

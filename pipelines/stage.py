@@ -71,12 +71,17 @@ class Places:
         if row >= self._group.size:
             self._group = np.concatenate((self._group, np.full(row, FULL, np.int32)))
             self._slot = np.concatenate((self._slot, np.zeros(row, np.int32)))
+        self._group[row] = FULL
         if chosen is not None:
             group = self.groups.intern(chosen[0])
             self._group[row], self._slot[row] = group, chosen[1]
             if group in self.unheard:
                 self.unheard.remove(group)
                 self.groups.clock_ns[group] = NEVER
+
+    def forget(self) -> None:
+        """Choose the group of every series anew, because what it depends on has changed."""
+        self._members = 0
 
     def group_of(self, rows: I4) -> I4:
         """State row of each of these rows of `table_in`, FULL for those that are ignored."""
@@ -185,9 +190,11 @@ class Stage:
             self.runner.assign(row, index)
         self._assigned = len(groups)
 
-    def revalue(self, values: Mapping[str, Value]) -> None:
-        """Take other per-device values; state stays as it is."""
-        self.sets = ParamSets(self.sets.model, self.sets.options, values)
+    def revalue(self, values: Mapping[str, Value], options: Mapping[str, Any]) -> None:
+        """Take other per-device values and other contents of tables; state stays as it is."""
+        if options != self.sets.options:
+            self.places.forget()
+        self.sets = ParamSets(self.sets.model, options, values)
         self.assign()
 
     def group(self, row: int) -> int:

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
-from config.model import Value
+from config import references
+from config.model import Pipeline, Value
+from config.tables import Lookup, Table
 from pipelines.series import Labels
 
 
@@ -27,13 +30,34 @@ def resolve(values: Mapping[str, Value], name: str, labels: Labels) -> Resolved:
     """The first entry of `by` that matches the labels, in the order written, else the default."""
     value = values[name]
     have = dict(labels)
-    for label, numbers in value.by.items():
+    for label, (plain, wild, numbers) in value.places.items():
         if label not in have:
             continue
-        for pattern, number in numbers.items():
+        first = plain.get(have[label], len(numbers))
+        for place, pattern in wild:
+            if place > first:
+                break
             if fnmatchcase(have[label], pattern):
-                return Resolved(number, f"values.{name}.by.{label}.{pattern}")
+                first = place
+        if first < len(numbers):
+            pattern = list(value.by[label])[first]
+            return Resolved(numbers[first], f"values.{name}.by.{label}.{pattern}")
     return Resolved(value.default, f"values.{name}.default")
+
+
+def with_tables(
+    spec: Pipeline, operators: Mapping[str, Any], tables: Mapping[str, Table]
+) -> Pipeline:
+    """The pipeline with tables in place of their names, in its steps and its values."""
+    steps = []
+    for step in spec.steps:
+        model, options = operators[step.name].params, dict(step.options)
+        for field, declared in model.model_fields.items():
+            if declared.annotation is Lookup and isinstance(options.get(field), str):
+                options[field] = Lookup(options[field], tables.get(options[field]))
+        steps.append(step.model_copy(update={"options": options}))
+    values, _ = references.with_tables(spec.values, tables)
+    return spec.model_copy(update={"steps": tuple(steps), "values": values})
 
 
 def matches(where: Mapping[str, tuple[str, ...]], labels: Labels) -> bool:
