@@ -7,7 +7,6 @@ the first row later than it. The state of such an operator has the columns `valu
 
 from typing import Any
 
-
 from pipelines.batch import BAD
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
