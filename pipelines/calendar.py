@@ -138,6 +138,17 @@ def local(t: int, p: int, zone_at: Any, zone_ahead: Any) -> int:
 
 
 @kernel
+def reached(shown: int, p: int, zone_at: Any, zone_ahead: Any) -> int:
+    """When local clocks first show `shown`, or more where they leave that out."""
+    k, n = max(0, entry(shown - 2 * DAY, p, zone_at)), zone_at.shape[1]
+    t = int(max(zone_at[p, k], shown - zone_ahead[p, k]))
+    while k + 1 < n and t >= zone_at[p, k + 1]:
+        k += 1
+        t = int(max(zone_at[p, k], shown - zone_ahead[p, k]))
+    return t
+
+
+@kernel
 def span_of(t: int, size: int, p: int, zone_at: Any, zone_ahead: Any) -> tuple[int, int, int]:
     """Which part of `size` of local time `t` is in, and from when to when (UTC) that part lasts.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.calendar import DAY, HOUR, changes, local, setback, span_of, tables, zone
+from pipelines.calendar import DAY, HOUR, changes, local, reached, setback, span_of, tables, zone
 from tests.traffic import SECOND
 
 ZONES = (
@@ -64,6 +64,15 @@ def test_a_span_is_all_the_time_that_clocks_show_one_hour_or_date(pair, size):
         assert shown(name, start // SECOND - 1).strftime(keep) != here
     since = datetime(1970, 1, 1) + timedelta(seconds=number * size // SECOND)  # noqa: DTZ001 - what a clock shows
     assert since.strftime(keep) == here
+
+
+@given(st.one_of(near_a_change, anywhere), st.sampled_from([HOUR, DAY]))
+def test_a_time_that_clocks_show_is_reached_when_they_first_do(pair, size):
+    name, second = pair
+    rows = ROWS[name].values()
+    shown_ns = local(second * SECOND, 0, *rows) // size * size
+    t = reached(shown_ns, 0, *rows)
+    assert local(t, 0, *rows) >= shown_ns > local(t - 1, 0, *rows)
 
 
 @pytest.mark.parametrize(

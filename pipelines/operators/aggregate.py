@@ -10,6 +10,7 @@ from config.model import SECOND
 from config.params import Params
 from config.units import Duration, duration_text
 from pipelines.batch import BAD, F8, I8, U1, UNCERTAIN, Batch
+from pipelines.calendar import DAY, ZONE_ROWS, Zone, local, reached, tables
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
@@ -22,15 +23,20 @@ OVERLAP_MAX: Final = 60
 class Aggregate(Params):
     """Which windows, and what is told about them."""
 
-    EXTRA_ROWS: ClassVar = ("overlap", "chosen")
+    EXTRA_ROWS: ClassVar = ("overlap", "chosen", *ZONE_ROWS)
 
     size: Duration = Field(
-        gt=0, description="Length of a window; windows begin at whole multiples since 1970 UTC."
+        gt=0, description="Length of a window; windows begin at whole multiples since 1970 began."
     )
     hop: Duration | None = Field(
         None, gt=0, description="From the begin of one window to the next; default: size."
     )
     offset: Duration = Field(0, description="All windows begin this much later.")
+    tz: Zone = Field(
+        "UTC",
+        description="Time zone by whose clocks windows of whole days begin, such as Europe/Berlin; "
+        "a day on which these change has 23 or 25 hours.",
+    )
     stats: tuple[Stat, ...] = Field(
         ("mean",),
         min_length=1,
@@ -50,6 +56,8 @@ class Aggregate(Params):
                 f"hop {duration_text(self.hop)} is longer than size {duration_text(self.size)}: "
                 "samples between the windows would count nowhere"
             )
+        if self.tz != "UTC" and (self.size % DAY or (self.hop or 0) % DAY):
+            raise ValueError("tz is for windows of whole days: {size: 1d}, and a hop of the kind")
         if self.overlap > OVERLAP_MAX:
             raise ValueError(
                 f"each sample would be in {self.overlap} windows, at most {OVERLAP_MAX} are "
@@ -66,10 +74,11 @@ class Aggregate(Params):
 
     @classmethod
     def extra_rows(cls, sets: Sequence["Aggregate"]) -> dict[str, Any]:
-        """Arrays overlap (R,), and chosen (R, k): which number stands in which column of `fields`."""
+        """Arrays overlap (R,), chosen (R, k): which number is in which column of `fields`; zones."""
         return {
             "overlap": np.array([p.overlap for p in sets], np.int64),
             "chosen": chosen([p.stats for p in sets]),
+            **tables([p.tz for p in sets]),
         }
 
 
@@ -87,7 +96,7 @@ class State(NamedTuple):
     end: F8 = column("f8", "overlap")
     quality: U1 = column("u1", "overlap")  # the worst of its samples
     begun: U1 = column("u1")
-    born_ns: I8 = column("i8")  # the first sample of all
+    born_ns: I8 = column("i8")  # the first sample of all, in local time
     shut: I8 = column("i8")  # windows before this one are closed
     ahead: I8 = column("i8")  # no window after this one has a sample
     late: I8 = column("i8", SINGLE)  # samples that came after a window of theirs had closed
@@ -109,7 +118,9 @@ def close(s: int, until: int, state: State, params: Any, out: Batch) -> None:
         if state.samples[s, k] == 0:
             continue
         start_ns = w * hop + params.offset[p]
-        out.series[n], out.t_ns[n], out.start_ns[n] = s, start_ns + size, start_ns
+        out.series[n] = s
+        out.t_ns[n] = reached(start_ns + size, p, params.zone_at, params.zone_ahead)
+        out.start_ns[n] = reached(start_ns, p, params.zone_at, params.zone_ahead)
         for j in range(out.fields.shape[1]):
             out.fields[n, j] = stat_of(params.chosen[p, j], state, s, k)
         out.value[n] = out.fields[n, 0]
@@ -127,25 +138,26 @@ def close(s: int, until: int, state: State, params: Any, out: Batch) -> None:
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Close the windows that end by the time of a known sample, then count it in its own.
 
-    Equivalent to: windows [k hop + offset, k hop + offset + size) with at least one known sample
-    give a row each once the series' time is at or past their end, in order of end: t_ns is the
-    end, fields the chosen numbers over their samples in order of arrival (std with n - 1), value
-    the first field. Quality is the worst of the samples', UNCERTAIN if the window began before
-    the first known sample of the series, BAD where value is NaN. A sample for closed windows is
-    left out of those and counted once in `late`. |x| > 1e150 is not known; such samples count
-    nowhere.
+    Equivalent to: windows [k hop + offset, k hop + offset + size) of the time that clocks of `tz`
+    show, since they showed the begin of 1970, with at least one known sample give a row each once
+    the series' time is at or past their end, in order of end: t_ns is when clocks reach the end,
+    fields the chosen numbers over their samples in order of arrival (std with n - 1), value the
+    first field. Quality is the worst of the samples', UNCERTAIN if the window began before the
+    first known sample of the series, BAD where value is NaN. A sample for closed windows is left
+    out of those and counted once in `late`. |x| > 1e150 is not known; such samples count nowhere.
     """
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         if not abs(x) <= LARGEST or batch.quality[i] == BAD:
             continue
         p = params.row[s]
-        size, overlap, since = params.size[p], params.overlap[p], t - params.offset[p]
+        shown = local(t, p, params.zone_at, params.zone_ahead)
+        size, overlap, since = params.size[p], params.overlap[p], shown - params.offset[p]
         hop = params.hop[p] if params.hop[p] > 0 else size
         newest, oldest = since // hop, (since - size) // hop + 1
         if state.begun[s] == 0:
             state.begun[s] = 1
-            state.born_ns[s] = t
+            state.born_ns[s] = shown
             state.shut[s], state.ahead[s] = oldest, newest
         if oldest > state.shut[s]:
             close(s, oldest, state, params, out)
@@ -169,7 +181,8 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: Ba
             continue
         p = params.row[s]
         hop = params.hop[p] if params.hop[p] > 0 else params.size[p]
-        until = (clock_ns[s] - params.offset[p] - params.size[p]) // hop + 1
+        shown = local(clock_ns[s], p, params.zone_at, params.zone_ahead)
+        until = (shown - params.offset[p] - params.size[p]) // hop + 1
         if until > state.shut[s]:
             close(s, until, state, params, out)
 

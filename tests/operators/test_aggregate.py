@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipelines.batch import GOOD, UNCERTAIN
 from pipelines.operators.aggregate import Aggregate
 from tests.operators.one_step import feed_ns as feed
-from tests.operators.one_step import runner
+from tests.operators.one_step import kept, runner
 from tests.traffic import SECOND, START_NS, times
 
 MINUTE = 60 * SECOND
@@ -104,6 +104,48 @@ def test_unknown_samples_count_nowhere_and_close_nothing():
 
 
 @pytest.mark.parametrize(
+    "tz", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo"]
+)
+@pytest.mark.parametrize("begin", [0, 6])
+def test_days_of_local_clocks_are_those_of_pandas(tz, begin):
+    rng = np.random.default_rng(4)
+    t = (1_697_000_000 + np.cumsum(rng.integers(600, 2400, 29_000))) * SECOND
+    x = rng.normal(5, 1, t.size)
+    options = {"size": "1d", "offset": f"{begin}h", "tz": tz, "stats": ["sum", "count", "max"]}
+    out = feed(runner("aggregate", options), x, t)
+    here = pd.to_datetime(t, utc=True).tz_convert(tz).tz_localize(None)
+    day = (here - pd.Timedelta(hours=begin)).normalize()
+    want = pd.Series(x).groupby(day).agg(["sum", "count", "max"])
+    np.testing.assert_allclose(out.fields, want[:-1], rtol=1e-12)
+    edges = (want.index + pd.Timedelta(hours=begin)).tz_localize(tz, nonexistent="shift_forward")
+    assert out.start_ns.tolist() == edges[:-1].asi8.tolist()
+    assert out.t_ns.tolist() == edges[1:].asi8.tolist()
+    assert set((out.t_ns - out.start_ns) // SECOND / 3600) >= {24.0}
+    assert len(set(out.t_ns - out.start_ns)) == (1 if tz == "America/Sao_Paulo" else 3)
+
+
+def test_weeks_that_slide_by_a_day_across_a_change_of_clocks():
+    tz, day = "Europe/Berlin", 24 * 3600 * SECOND
+    start = pd.Timestamp("2024-03-18", tz=tz).value
+    t = start + np.arange(20 * 24) * day // 24
+    options = {"size": "1w", "hop": "1d", "tz": tz, "stats": ["count"]}
+    out = feed(runner("aggregate", options), np.ones(t.size), t)
+    whole = out.quality == 0
+    hours = (out.t_ns - out.start_ns)[whole] // (3600 * SECOND)
+    assert hours.tolist() == out.value[whole].tolist()
+    assert set(hours) == {167, 168}
+
+
+def test_a_local_day_is_told_at_its_end_by_the_clock():
+    step = runner("aggregate", {"size": "1d", "tz": "Europe/Berlin", "stats": ["count"]})
+    end = pd.Timestamp("2024-10-28", tz="Europe/Berlin").value
+    feed(step, np.ones(3), [end - 25 * 3600 * SECOND, end - 5, end - 1])
+    assert kept(step.tick(np.array([end - 1]), 1)).size == 0
+    out = kept(step.tick(np.array([end]), 1))
+    assert (out.t_ns[0] - out.start_ns[0], out.value[0]) == (25 * 3600 * SECOND, 3)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"size": "1h", "hop": "59s"}, "62 windows, at most 60.*a hop of 1m or more"),
@@ -111,6 +153,9 @@ def test_unknown_samples_count_nowhere_and_close_nothing():
         ({"size": "1m", "stats": ["mean", "mean"]}, "names one number twice"),
         ({"size": "1m", "stats": []}, "at least 1"),
         ({"size": "0s"}, "greater than 0"),
+        ({"size": "1h", "tz": "Europe/Berlin"}, "whole days"),
+        ({"size": "1d", "hop": "1h", "tz": "Europe/Berlin"}, "whole days"),
+        ({"size": "1d", "tz": "Berlin"}, "unknown time zone"),
     ],
 )
 def test_what_cannot_be_asked_for(options, message):
