@@ -65,32 +65,40 @@ def count_in(counts: Any, state: Any, s: int, side: int, key: int, bins: int) ->
 
 
 @kernel
-def at_rank(state: Any, s: int, rank: int, width: float) -> float:
-    """What stands for the number of rank 0, 1, ...; `width`: of the bins as they are now.
+def quantiles(state: Any, s: int, width: float, wanted: F8, told: F8) -> None:
+    """Fill told (k,) with the quantiles `wanted` (k,); `width`: of the bins as they are now.
 
-    The extremes stand for themselves, what was counted as zero is 0, and of a bin it is the value
-    that is off by the same share from both its bounds, but nothing beyond the extremes.
+    Each lies on a line between what stands for the two ranks around it: for the extremes they
+    themselves, 0 for what was counted as zero, else the value that is off by the same share from
+    both bounds of its bin, but nothing beyond the extremes.
     """
     below, not_above = state.filled[s, NEGATIVE], state.filled[s, NEGATIVE] + state.zeros[s]
-    if rank == 0:
-        return float(state.low[s])
-    if rank == not_above + state.filled[s, POSITIVE] - 1:
-        return float(state.high[s])
-    x = 0.0
-    if rank < below or rank >= not_above:
-        sign, side, left = (
-            (-1.0, NEGATIVE, rank) if rank < below else (1.0, POSITIVE, rank - not_above)
-        )
-        counts = state.negative if side == NEGATIVE else state.positive
-        least, most, base = state.least[s, side], state.most[s, side], state.base[s, side]
-        key = least
-        for j in range(most - least + 1):
-            key = most - j if side == NEGATIVE else least + j
-            left -= int(counts[s, key - base])
-            if left < 0:
-                break
-        x = sign * 2.0 * math.exp(key * width) / (1.0 + math.exp(width))
-    return float(min(max(x, state.low[s]), state.high[s]))
+    last, middle = not_above + state.filled[s, POSITIVE] - 1, 2.0 / (1.0 + math.exp(width))
+    lowest, highest = state.low[s], state.high[s]
+    for j in range(wanted.size):
+        at = last * wanted[j]
+        rank, found = int(at), lowest
+        for each in range(2):
+            x = 0.0
+            if rank == 0:
+                x = lowest
+            elif rank == last:
+                x = highest
+            elif rank < below or rank >= not_above:
+                negative = rank < below
+                side, left = (NEGATIVE, rank) if negative else (POSITIVE, rank - not_above)
+                counts = state.negative if negative else state.positive
+                step, key = (-1, state.most[s, side]) if negative else (1, state.least[s, side])
+                base = state.base[s, side]
+                left -= int(counts[s, key - base])
+                while left >= 0:
+                    key += step
+                    left -= int(counts[s, key - base])
+                x = step * middle * math.exp(key * width)
+            x = min(max(x, lowest), highest)
+            found = x if each == 0 else found + (x - found) * (at - int(at))
+            rank = min(rank + 1, last)
+        told[j] = found
 
 
 @kernel

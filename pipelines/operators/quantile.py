@@ -14,7 +14,7 @@ from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
 from pipelines.series import NEVER
-from pipelines.sketch import NEGATIVE, POSITIVE, at_rank, count_in, empty, put_in_order
+from pipelines.sketch import NEGATIVE, POSITIVE, count_in, empty, put_in_order, quantiles
 
 REACH: Final = 10.24
 """Logarithm of what the bins reach over at full accuracy: a factor of 28 000 on each side of 0."""
@@ -106,23 +106,18 @@ Rows = rows_of(Quantile)
 def close(s: int, state: State, params: Any, out: Batch) -> None:
     """Give out the open window of series `s`, and empty it."""
     p, n = params.row[s], out.count[0]
-    exact, count = params.sketch[p] != DDSKETCH, state.samples[s]
-    width = params.width[p] * (1 << state.level[s])
+    width, k = params.width[p] * (1 << state.level[s]), params.chosen.shape[1]
+    exact, count = params.sketch[p] != DDSKETCH, state.seen[s] - state.first[s]
     if exact:
-        count = state.seen[s] - state.first[s]
         put_in_order(state.x[s], count)
-    quantiles = params.chosen.shape[1]
-    for j in range(quantiles):
-        at = (count - 1) * params.chosen[p, j]
-        below = int(at)
-        above = min(below + 1, count - 1)
-        if exact:
-            low, high = state.x[s, below], state.x[s, above]
-        else:
-            low, high = at_rank(state, s, below, width), at_rank(state, s, above, width)
-        out.fields[n, j] = low + (high - low) * (at - below)
-    out.fields[n, quantiles] = state.samples[s]
-    out.fields[n, quantiles + 1] = 0.0 if exact else math.tanh(width / 2)
+        for j in range(k):
+            at = (count - 1) * params.chosen[p, j]
+            low, high = state.x[s, int(at)], state.x[s, min(int(at) + 1, count - 1)]
+            out.fields[n, j] = low + (high - low) * (at - int(at))
+    else:
+        quantiles(state, s, width, params.chosen[p], out.fields[n])
+    out.fields[n, k] = state.samples[s]
+    out.fields[n, k + 1] = 0.0 if exact else math.tanh(width / 2)
     start_ns = state.open[s] * params.window[p] + params.offset[p]
     out.series[n], out.t_ns[n], out.start_ns[n] = s, start_ns + params.window[p], start_ns
     out.value[n] = out.fields[n, 0]
