@@ -28,6 +28,10 @@ MORE = {
     ),
     "seasonal": ({"period": "20s", "bins": 10},),
     "aggregate": ({"size": "1m", "hop": "10s", "stats": ["mean", "std"]},),
+    "spectrum": ({"n": 32, "hop": 32},),
+    "geofence": ({"polygons": [[[20, 20], [20, 22], [22, 22], [22, 21], [21.6, 21], [21.6, 20]]]},),
+    "quantile": ({"window": "20s", "sketch": "exact"},),
+    "distinct": ({"window": "1m", "exact_max": 16},),
 }
 
 
