@@ -6,15 +6,21 @@ goes on with them: the next samples then clear them, so that none stays active f
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
+from config.errors import printable
 from config.model import Gateway
 from config.topics import TopicFilter, TopicTemplate
+from daemon.commands import answer, parse
 from daemon.ledger import Count, Ledger, Reason
-from daemon.messages import Message
+from daemon.messages import Message, Outgoing
+from pipelines.alerting import Past
+from pipelines.announcer import Refused
 from pipelines.events import Event, rfc3339_ns
 from pipelines.graph import Graph
 from pipelines.series import make_labels
@@ -30,6 +36,7 @@ class Control:
 
     def __init__(self, gateway: Gateway, state_filters: Sequence[str], ledger: Ledger) -> None:
         self._ledger = ledger
+        self._taken = [TopicFilter.parse(source.topic) for source in gateway.sources.values()]
         self._origin = f"/sensorweir/{gateway.gateway}/"
         self._states = {text: TopicFilter.parse(text) for text in state_filters}
         self._command = None
@@ -47,40 +54,68 @@ class Control:
         """Filters of the retained states that we left before a restart."""
         return tuple(self._states)
 
-    def sort(self, messages: Sequence[Message]) -> tuple[list[Message], list[Message]]:
-        """(samples, control messages), each in order."""
-        samples: list[Message] = []
-        ours: list[Message] = []
-        for message in messages:
-            known = self._known.get(message[0])
-            if known is None:
-                known = self._is_ours(message.topic)
-                if len(self._known) > 100_000:
-                    self._known.clear()
-                self._known[message.topic] = known
-            (ours if known else samples).append(message)
-        return samples, ours
+    def runs(self, messages: Sequence[Message]) -> Iterator[tuple[bool, Sequence[Message]]]:
+        """(are they control messages, the messages), in order and as long as may be."""
+        known = [self._knows(message.topic) for message in messages]
+        if not any(known):
+            yield False, messages
+            return
+        for ours, run in groupby(zip(known, messages, strict=True), key=itemgetter(0)):
+            yield ours, [message for _, message in run]
 
-    def apply(self, message: Message, graph: Graph) -> list[Event]:
-        """Do what the message says; what cannot be understood is counted and has no effect."""
+    def apply(self, message: Message, graph: Graph) -> tuple[list[Event], list[Outgoing]]:
+        """Do what the message says: the events of it, and the answer when it is a command.
+
+        What cannot be understood is counted and has no effect.
+        """
+        asking = message.topic == self._command
+        topic, answers = self._answer_topic(message), list[Outgoing]()
+        told: list[Event] = []
         try:
-            told = (
-                self._obey(message, graph)
-                if message.topic == self._command
-                else self._recall(message, graph)
-            )
+            if not asking:
+                told = self._recall(message, graph)
+            elif topic is None:
+                raise ValueError("the response topic is one that this daemon listens to")
+            else:
+                told, error, facts = self._obey(message, graph)
+                answers.append(answer(message, topic, error, facts))
         except (ValueError, TypeError, KeyError) as error:
-            reason = (
-                Reason.BAD_JSON if isinstance(error, orjson.JSONDecodeError) else Reason.BAD_SHAPE
-            )
-            self._ledger.count(Count.MESSAGES_REJECTED, reason=reason, source=SOURCE)
-            log.warning(
-                "Control message is not understood",
-                extra={"facts": {"reason": reason, "topic": message.topic}},
-            )
-            return []
+            self._reject(message, error)
+            if asking:
+                answers.append(answer(message, topic or self._default_topic, str(error), {}))
+            return [], answers
         self._ledger.count(Count.MESSAGES_ACCEPTED, source=SOURCE)
-        return told
+        return told, answers
+
+    # --- inside --------------------------------------------------------------------------
+
+    @property
+    def _default_topic(self) -> str:
+        return f"{self._command}/response"
+
+    def _answer_topic(self, message: Message) -> str | None:
+        """Where an answer goes; None when nothing may be published there on somebody's behalf."""
+        topic = message.response_topic or self._default_topic
+        ours = topic.startswith("$") or self._is_ours(topic)
+        return None if ours or any(f.match(topic) is not None for f in self._taken) else topic
+
+    def _reject(self, message: Message, error: Exception) -> None:
+        wrong_json = isinstance(error, orjson.JSONDecodeError)
+        reason = Reason.BAD_JSON if wrong_json else Reason.BAD_SHAPE
+        self._ledger.count(Count.MESSAGES_REJECTED, reason=reason, source=SOURCE)
+        log.warning(
+            "Control message is not understood",
+            extra={"facts": {"reason": reason, "topic": message.topic}},
+        )
+
+    def _knows(self, topic: str) -> bool:
+        known = self._known.get(topic)
+        if known is None:
+            known = self._is_ours(topic)
+            if len(self._known) > 100_000:
+                self._known.clear()
+            self._known[topic] = known
+        return known
 
     def _is_ours(self, topic: str) -> bool:
         return topic == self._command or any(
@@ -95,23 +130,34 @@ class Control:
         if not origin.startswith(self._origin):
             return []
         labels = make_labels({str(k): str(v) for k, v in data["labels"].items()})
-        return graph.recall(
-            origin.removeprefix(self._origin),
-            labels,
-            rfc3339_ns(data["since"]),
-            _number(data["value"]),
-            _number(data["worst"]),
+        past = Past(
+            active=data["state"] == "active",
+            since_ns=rfc3339_ns(data["since"]),
+            told_ns=rfc3339_ns(event["time"]),
+            value=_number(data["value"]),
+            worst=_number(data["worst"]),
+            level=data.get("level"),
+            data=data,
         )
+        return graph.recall(origin.removeprefix(self._origin), labels, past)
 
-    def _obey(self, message: Message, graph: Graph) -> list[Event]:
-        command = orjson.loads(message.payload)
-        obey: dict[str, Callable[[str], list[Event]]] = {"reset": graph.reset}
-        [(verb, what)] = command.items() if isinstance(command, dict) else [("", "")]
-        if verb not in obey or not isinstance(what, str):
-            raise ValueError('expected {"reset": "<id of the alert>"}')
-        told = obey[verb](what)
-        log.info("Command", extra={"facts": {"command": verb, "alert": what, "done": len(told)}})
-        return told
+    def _obey(
+        self, message: Message, graph: Graph
+    ) -> tuple[list[Event], str | None, dict[str, str]]:
+        """(events, why it was refused, facts for the answer)."""
+        alert, order = parse(message)
+        facts = {"command": str(order.given), "alert": alert}
+        told: list[Event] = []
+        refused = None
+        try:
+            told = graph.obey(alert, order)
+        except Refused as why:
+            refused = str(why)
+        log.info(
+            "Command",
+            extra={"facts": {**facts, "by": printable(order.by or ""), "done": refused is None}},
+        )
+        return told, refused, facts
 
 
 def _number(value: Any) -> float:

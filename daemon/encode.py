@@ -59,7 +59,7 @@ class Encoder:
         topic, state_topic = route.alert(event)
         told = Outgoing(topic, payload, route.alert_qos, False, "alert", properties, CONTENT_TYPE)
         if event.standing is None:
-            stands: Event | None = None if event.type == events.CLEARED else event
+            stands: Event | None = event if _stays(event) else None
         else:
             stands = event.standing.event
         if stands is None:
@@ -170,6 +170,11 @@ class _Notices:
             return template.render(labels)
         first = "late" if event.type == notices.LATE else "quarantine"
         return "/".join((first, *(safe(v) for v in (event.pipeline, *dict(event.labels).values()))))
+
+
+def _stays(event: Event) -> bool:
+    """Whether the state of an alert is kept: while it is active, or its series is shelved."""
+    return event.data["state"] == "active" or "shelved" in event.data
 
 
 def _template(text: str | None) -> TopicTemplate | None:

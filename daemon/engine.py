@@ -53,18 +53,12 @@ class Engine:
         are in the outbox.
         """
         messages = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
-        samples, control = self._control.sort(messages)
-        told = [e for message in control for e in self._control.apply(message, self.graph)]
+        told: list[Event] = []
         # While more wait in the inbox, time has come no further than the last one taken.
         until = messages[-1].arrival_ns if len(self.inbox) and messages else self.clock.now_ns()
-        for part, tick_ns in self._parts(samples, until):
+        for part, tick_ns in self._parts(messages, until):
             if part:
-                told += self.graph.run(
-                    {
-                        source: self._readers[source].read(few)
-                        for source, few in self._router.split(part)
-                    }
-                )
+                told += self._take(part)
             else:
                 told += self.graph.tick(tick_ns)
         self._hand_on(told)
@@ -118,6 +112,20 @@ class Engine:
             name: SourceReader(name, stage.source, stage.table, graph.gateway.limits, self.ledger)
             for name, stage in graph.sources.items()
         }
+
+    def _take(self, messages: Sequence[Message]) -> list[Event]:
+        """What comes of these messages, samples and commands in the order of their arrival."""
+        told: list[Event] = []
+        for control, some in self._control.runs(messages):
+            if control:
+                for message in some:
+                    events, answers = self._control.apply(message, self.graph)
+                    told += events
+                    self.outbox.put(answers)
+            else:
+                read = {s: self._readers[s].read(few) for s, few in self._router.split(some)}
+                told += self.graph.run(read)
+        return told
 
     def _parts(
         self, messages: Sequence[Message], until_ns: int

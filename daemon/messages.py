@@ -18,10 +18,14 @@ class Message(NamedTuple):
     """True for a stored message that the broker sent because we subscribed."""
     epoch: int = 0
     """Number of the connection: an acknowledgement is only good on the same one."""
+    response_topic: str = ""
+    """MQTT 5: where the one who asks wants the answer."""
+    correlation: bytes = b""
+    """MQTT 5: what the answer is to carry, so that it is known which question it belongs to."""
 
 
-Kind = Literal["sample", "window", "state", "alert", "status"]
-DROP_ORDER: Final[tuple[Kind, ...]] = ("sample", "window", "state", "alert", "status")
+Kind = Literal["sample", "window", "answer", "state", "alert", "status"]
+DROP_ORDER: Final[tuple[Kind, ...]] = ("sample", "window", "answer", "state", "alert", "status")
 """What the outbox gives up first when it is full."""
 
 
@@ -39,3 +43,5 @@ class Outgoing:
     content_type: str = ""
     expiry_s: int = 0
     """MQTT 5 message expiry; 0 is never."""
+    correlation: bytes = b""
+    """MQTT 5 correlation data of the question that this answers."""

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from config.errors import printable
 from config.model import Alert, Value
@@ -22,14 +23,29 @@ from pipelines.alerts import (
     WORSENED,
     WORST,
 )
+from pipelines.announcer import Announcer, Order, Refused, values_of
 from pipelines.batch import Batch
 from pipelines.events import Event, Standing, event_id, rfc3339
+from pipelines.lifecycle import Given
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
 from pipelines.watch import LimitSets, Watch
 
 _TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED}
 _REASONS: Final = {WORSENED: "worse", LEVELLED: "level", FLAPPING: "flapping", STEADY: "steady"}
+
+
+class Past(NamedTuple):
+    """What a retained state says of an alert."""
+
+    active: bool
+    since_ns: int
+    told_ns: int
+    value: float
+    worst: float
+    level: str | None = None
+    data: Mapping[str, Any] = MappingProxyType({})
+    """With what its life cycle added, see `Occurrence.added`."""
 
 
 class Alerting:
@@ -49,6 +65,7 @@ class Alerting:
         self.fields: tuple[str, ...] = last.runner.fields if last else ()
         self.span = _span(last)
         self.watch = Watch(LimitSets(alert, values, last), bounds)
+        self.announcer = Announcer(alert, self.watch.table, self._made)
 
     @property
     def table(self) -> SeriesTable:
@@ -58,18 +75,19 @@ class Alerting:
     def connect(self, table: SeriesTable) -> None:
         """Watch these series."""
         self.watch.connect(table)
+        self.announcer.table = table
 
     def present(self, alert: Alert, values: Mapping[str, Value]) -> None:
         """Take other texts, severities and per-device values; states stay as they are."""
-        self.alert = alert
+        self.alert = self.announcer.alert = alert
         self.watch.revalue(alert, values)
 
     def active(self) -> list[int]:
         """Rows of the series whose alert is active."""
         return self.watch.active()
 
-    def tell(self, out: Batch, causes: Callable[[int, int], tuple[str, ...]]) -> list[Event]:
-        """The events of these transitions; `causes(row, onset)` names what led to one."""
+    def tell(self, out: Batch, causes: Callable[[int, int, int], tuple[str, ...]]) -> list[Event]:
+        """The events of these transitions; `causes(row, onset, time)` names what led to one."""
         return [
             self._event(
                 row=int(out.series[i]),
@@ -78,50 +96,116 @@ class Alerting:
                 times=(int(out.start_ns[i]), int(out.t_ns[i])),
                 numbers=(float(out.value[i]), float(out.fields[i, WORST])),
                 extra=out.fields[i, OWN_FIELDS:].tolist(),
-                causes=causes(int(out.series[i]), int(out.start_ns[i])),
+                causes=causes(int(out.series[i]), int(out.start_ns[i]), int(out.t_ns[i])),
             )
             for i in range(out.size)
         ]
 
-    def standing(self, event: Event) -> Event:
-        """The event of a correction, with what the alert of its series is now."""
-        row = self.table.find(event.labels)
-        state = self.watch.state
-        if row is None or not self.watch.is_active(row):
-            return replace(event, standing=Standing(None))
-        onset = int(state.since_ns[row])
-        numbers = (float(state.last[row]), float(state.worst[row]))
-        level = max(int(state.level[row]), 1) - 1
-        stands = self._event(row, RAISED, level, (onset, onset), numbers, [], ())
-        return replace(event, standing=Standing(stands))
+    def announce(self, changes: Batch, told: Sequence[Event], *, ticking: bool) -> list[Event]:
+        """What goes out of `told`, the events of these transitions; `ticking`: of a tick."""
+        rows = changes.series.tolist()
+        return [
+            event
+            for row, change in zip(rows, told, strict=True)
+            for event in self.announcer.hear(row, change, ticking=ticking)
+        ]
+
+    def tick(self) -> list[Event]:
+        """What goes out because time went on; after the transitions of the same tick."""
+        return self.announcer.tick()
+
+    def active_values(self, names: tuple[str, ...]) -> set[tuple[str | None, ...]]:
+        """Values that the active alerts have for these labels."""
+        return {values_of(self.table.labels(row), names) for row in self.active()}
+
+    def corrected(self, told: Sequence[Event]) -> list[Event]:
+        """What goes out of corrections, each with what the alert of its series is now."""
+        out = []
+        for event in told:
+            row = self.table.find(event.labels)
+            assert row is not None, "it was told of a row"
+            known = self.announcer.find(row)
+            held = known is not None and known.place.quiet and not known.place.told
+            if known is None or not held or known.alert != event.data["alert"]:
+                out.append((row, event))
+        for event in told:
+            row = self.table.find(event.labels)
+            if row is not None:
+                self.announcer.correct(row, self._present(row))
+        return [replace(event, standing=Standing(self._stands(row))) for row, event in out]
 
     def retire(self, reason: str) -> list[Event]:
         """Clear every active alert, because the pipeline is going away or starts afresh."""
-        return [self._ended(row, reason) for row in self.active()]
+        told = self.announcer.retire()
+        for row in self.active():
+            told += self.announcer.end(row, self._ended(row, reason))
+        return told
 
-    def recall(self, labels: Labels, since_ns: int, value: float, worst: float) -> bool:
+    def recall(self, labels: Labels, past: Past) -> bool:
         """Go on with an alert that was active before a restart; False when it is known here."""
         row = self.table.intern(labels)
-        return row != FULL and self.watch.recall(row, since_ns, value, worst)
+        if row == FULL or self.announcer.find(row) is not None:
+            return False
+        if past.active and not self.watch.recall(
+            row, past.since_ns, past.value, past.worst, past.level
+        ):
+            return False
+        stands = self._present(row) or self._shelved(row, past)
+        self.announcer.resume(row, stands, past.data, past.told_ns)
+        return past.active
+
+    def obey(self, alert: str, order: Order) -> list[Event]:
+        """What somebody has asked for; the alert is one that `announcer.knows`. Raises Refused.
+
+        Of a reset alert the condition may still hold: the next sample raises it again, anew.
+        """
+        if order.given is not Given.RESET:
+            return self.announcer.obey(alert, order)
+        row = self.announcer.row(alert)
+        if not self.watch.is_active(row) or alert != self._id(row):
+            raise Refused("cannot reset an alert that is not active")
+        ended = self._ended(row, "reset")
+        self.watch.reset(row)
+        return self.announcer.end(row, replace(ended, data={**ended.data, **order.note()}))
 
     def alert_id(self, labels: Labels, since_ns: int) -> str:
         """What all events of one alert, from its onset to its end, have in common."""
         return event_id(self.gateway, self.pipeline, labels, "alert", since_ns)
 
-    def reset(self, alert: str) -> list[Event]:
-        """Clear the alert with this id, whatever holds it; nothing when it is not active here.
-
-        A condition that still holds raises it again with the next sample, as a new alert.
-        """
-        for row in self.active():
-            onset = int(self.watch.state.since_ns[row])
-            if self.alert_id(self.table.labels(row), onset) == alert:
-                told = self._ended(row, "reset")
-                self.watch.reset(row)
-                return [told]
-        return []
-
     # --- inside --------------------------------------------------------------------------
+
+    def _id(self, row: int) -> str:
+        return self.alert_id(self.table.labels(row), int(self.watch.state.since_ns[row]))
+
+    def _present(self, row: int) -> Event | None:
+        """The alert of a series as its condition now is, None when it is not active."""
+        if not self.watch.is_active(row):
+            return None
+        state = self.watch.state
+        onset = int(state.since_ns[row])
+        numbers = (float(state.last[row]), float(state.worst[row]))
+        level = max(int(state.level[row]), 1) - 1
+        return self._event(row, RAISED, level, (onset, onset), numbers, [], ())
+
+    def _stands(self, row: int) -> Event | None:
+        """The same with what its life cycle adds."""
+        event, known = self._present(row), self.announcer.find(row)
+        if event is None or known is None:
+            return event
+        return replace(event, data={**event.data, **known.added()})
+
+    def _shelved(self, row: int, past: Past) -> Event:
+        """What is known of a series that was shelved, and not active."""
+        times = (past.since_ns, past.told_ns)
+        return self._event(row, CLEARED, 0, times, (past.value, past.worst), [], ())
+
+    def _made(self, event: Event, kind: str, time_ns: int, data: Mapping[str, Any]) -> Event:
+        """An event like `event` with other data; of another kind, an update of its own."""
+        data = {**data, "message": self._message(data)}
+        if not kind:
+            return replace(event, data=data)
+        made = event_id(self.gateway, self.pipeline, event.labels, kind, time_ns)
+        return replace(event, id=made, type=events.UPDATED, time_ns=time_ns, data=data, causes=())
 
     def _ended(self, row: int, reason: str) -> Event:
         """The end of an active alert for another reason than its value."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
-from pipelines.alerting import Alerting
+from pipelines.alerting import Alerting, Past
 from pipelines.amend import Amender, Correction, Told
+from pipelines.announcer import Order
 from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.core import NOTHING, Core
 from pipelines.events import ACTIVE, CLEARED, Event, retracted
@@ -131,7 +132,8 @@ class Pipeline:
             if found is not None:
                 below, alerts = self._correct(found, made)
             if tick_ns is not None:
-                self._note(*self.core.tick(clocks), made)
+                self._note(*self.core.tick(clocks), made, ticking=True)
+                made.events += self.alerting.tick() if self.alerting else []
                 if self._amender is not None:
                     self._amender.ticked(tick_ns, clocks)
         changed = together(made.alerts)
@@ -142,17 +144,37 @@ class Pipeline:
             made.events,
         )
 
-    def recall(self, labels: Labels, since_ns: int, value: float, worst: float) -> Flow | None:
+    def recall(self, labels: Labels, past: Past) -> Flow | None:
         """Go on with an alert from before a restart; the row that tells it to pipelines below."""
-        if not self.alerting or not self.alerting.recall(labels, since_ns, value, worst):
+        if not self.alerting or not self.alerting.recall(labels, past):
             return None
         found = self.table.find(labels)
         assert found is not None, "just recalled"
         if self._amender is not None:
-            self._amender.recalled(found, since_ns, value, worst)
+            self._amender.recalled(found, past.since_ns, past.value, past.worst)
         row = np.array([found], np.int32)
-        batch = samples(row, np.array([since_ns], np.int64), np.ones(1))
-        return Flow(batch, self.table, (self.alerting.alert_id(labels, since_ns),))
+        batch = samples(row, np.array([past.since_ns], np.int64), np.ones(1))
+        return Flow(batch, self.table, (self.alerting.alert_id(labels, past.since_ns),))
+
+    def knows(self, alert: str) -> bool:
+        """Whether this is the id of an alert of ours that is active or shelved."""
+        return self.alerting is not None and self.alerting.announcer.knows(alert)
+
+    def obey(self, alert: str, order: Order) -> tuple[list[Event], Flow]:
+        """What somebody asked for about an alert that we know; and the row of one that it ends.
+
+        Raises Refused.
+        """
+        assert self.alerting is not None, "else no alert is known"
+        row = self.alerting.announcer.row(alert)
+        watch = self.alerting.watch
+        before, since_ns = watch.is_active(row), int(watch.state.since_ns[row])
+        told = self.alerting.obey(alert, order)
+        if not before or watch.is_active(row):
+            return told, Flow(NOTHING, self.table)
+        at_ns = np.array([max(int(self.table.clock_ns[row]), since_ns)], np.int64)
+        ended = samples(np.array([row], np.int32), at_ns, np.zeros(1))
+        return told, Flow(ended, self.table, (told[-1].id if told else "",))
 
     def present(self, spec: Spec) -> None:
         """Take what does not touch the state: topics, texts, severity, per-device values."""
@@ -215,7 +237,7 @@ class Pipeline:
             _sort(told, *self._say(core, *piece), piece[1])
         return told
 
-    def _note(self, rows: Batch, changes: Batch, made: _Made) -> None:
+    def _note(self, rows: Batch, changes: Batch, made: _Made, *, ticking: bool = False) -> None:
         """Take down what the live core has found."""
         made.rows.append(rows)
         items, events = self._say(self.core, rows, changes)
@@ -223,7 +245,8 @@ class Pipeline:
             made.events += [self._teller.event(self.core, *item) for item in items]
         if changes.size:
             made.alerts.append(as_rows(changes, events))
-        made.events += events
+        if self.alerting is not None and events:
+            made.events += self.alerting.announce(changes, events, ticking=ticking)
         if self._amender is not None:
             told: dict[int, Told] = {}
             _sort(told, items, events, changes)
@@ -241,7 +264,7 @@ class Pipeline:
         corrected = self._revised(old.events, new.events)
         if corrected:
             assert self.alerting is not None, "nothing else tells alerts"
-            made.events += [self.alerting.standing(event) for event in corrected]
+            made.events += self.alerting.corrected(corrected)
         rows = Flow(
             NOTHING,
             self.table,

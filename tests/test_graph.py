@@ -5,6 +5,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
+from pipelines.alerting import Past
 from pipelines.events import event_id, rfc3339
 from pipelines.series import NEVER, make_labels
 from tests.graphs import T0, Feed, S, b, gateway, graph, short
@@ -212,7 +213,7 @@ def test_alerts_recalled_before_any_sample_take_rows_of_no_upstream_series():
     made = graph({"hot": {"from": "boilers", "alert": {"when": {"above": 90}}}})
     feed = Feed(made)
     for i in range(100):
-        made.recall("hot", make_labels(b(f"old{i}")), T0 - S, 95.0, 95.0)
+        made.recall("hot", make_labels(b(f"old{i}")), Past(True, T0 - S, T0 - S, 95.0, 95.0))
     feed.send([(0, b(f"new{i}"), 20) for i in range(100)])
     feed.until(1)
     table = made.pipelines["hot"].table

@@ -170,7 +170,8 @@ class Egress(Link):
         return info.mid
 
     def _properties(self, outgoing: Outgoing) -> Properties | None:
-        if not (outgoing.properties or outgoing.content_type or outgoing.expiry_s):
+        more = outgoing.content_type or outgoing.expiry_s or outgoing.correlation
+        if not (outgoing.properties or more):
             return None
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if outgoing.properties:
@@ -179,6 +180,8 @@ class Egress(Link):
             properties.ContentType = outgoing.content_type
         if outgoing.expiry_s:
             properties.MessageExpiryInterval = outgoing.expiry_s
+        if outgoing.correlation:
+            properties.CorrelationData = outgoing.correlation
         return properties
 
     def _on_publish(
@@ -237,4 +240,5 @@ def packet_bytes(outgoing: Outgoing) -> int:
         + len(outgoing.payload)
         + named
         + len(outgoing.content_type)
+        + (len(outgoing.correlation) + 3 if outgoing.correlation else 0)
     )

@@ -166,6 +166,7 @@ class Ingest(Link):
                 self.wiring.clock.now_ns(),
                 message.retain,
                 self.epoch,
+                *_asked(message.properties),
             )
         )
 
@@ -213,3 +214,11 @@ class Ingest(Link):
 def _pubacks(mids: Sequence[int]) -> bytes:
     """PUBACK packets: success needs no reason code, in MQTT 5 as in 3.1.1."""
     return b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])
+
+
+def _asked(properties: Properties | None) -> tuple[str, bytes]:
+    """Where an answer is wanted, and with what correlation data."""
+    if properties is None:
+        return "", b""
+    given = vars(properties)
+    return given.get("ResponseTopic", ""), given.get("CorrelationData", b"")

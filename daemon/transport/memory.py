@@ -83,14 +83,25 @@ class MemoryTransport:
             self._emit(self._wiring.will)
         self._connected = self._started = False
 
-    def publish(self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> None:
-        """Another client publishes: what matches a subscription lands in the inbox."""
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int = 1,
+        *,
+        retain: bool = False,
+        asked: tuple[str, bytes] = ("", b""),
+    ) -> None:
+        """Another client publishes: what matches a subscription lands in the inbox.
+
+        `asked`: response topic and correlation data; a message held for us keeps neither.
+        """
         if retain:
             self._retained.pop(topic, None)
             if payload:
                 self._retained[topic] = (payload, qos)
         if self._connected:
-            self._deliver(topic, payload, qos, retain=False)
+            self._deliver(topic, payload, qos, retain=False, asked=asked)
         elif qos:
             self._held.append((topic, payload, qos))
 
@@ -128,7 +139,15 @@ class MemoryTransport:
         self.published.append(outgoing)
         self.publish(outgoing.topic, outgoing.payload, outgoing.qos, retain=outgoing.retain)
 
-    def _deliver(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> None:
+    def _deliver(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        *,
+        retain: bool,
+        asked: tuple[str, bytes] = ("", b""),
+    ) -> None:
         granted = [q for f, q in self._filters.values() if f.match(topic) is not None]
         if not granted:
             return
@@ -137,7 +156,7 @@ class MemoryTransport:
         if qos:
             mid, self._next_mid = self._next_mid, self._next_mid % 65_535 + 1
         message = Message(
-            topic, payload, qos, mid, self._wiring.clock.now_ns(), retain, self._epoch
+            topic, payload, qos, mid, self._wiring.clock.now_ns(), retain, self._epoch, *asked
         )
         if self._wiring.inbox.put(message) and qos:
             self._unacknowledged[mid] = message
