@@ -39,8 +39,8 @@ class Core:
         self.stages = stages
         self.watch = watch
         self.table = stages[-1].places.table_out if stages else table_in
-        self.causes: dict[int, deque[str]] = {}
-        """By row that comes out: the newest events that led to it."""
+        self.causes: dict[int, deque[tuple[int, str]]] = {}
+        """By row that comes out: (time, id) of the newest events that led to it."""
         self.numbers: dict[int, tuple[int, int]] = {}
         """By row that comes out: its newest time, and how often it had that time before."""
 
@@ -59,7 +59,7 @@ class Core:
             for i, cause in enumerate(ids):
                 one = rows(batch, i, i + 1)
                 if cause:
-                    self.note_cause(int(batch.series[i]), cause)
+                    self.note_cause(int(batch.series[i]), int(batch.t_ns[i]), cause)
                 yield from self._feed(one)
         elif batch.size:
             yield from self._feed(batch)
@@ -85,12 +85,12 @@ class Core:
             found.append(some)
         return found
 
-    def note_cause(self, row: int, event: str) -> None:
-        """Remember that an upstream event reached the last row that `row` leads to."""
+    def note_cause(self, row: int, t_ns: int, event: str) -> None:
+        """Remember that an upstream event of that time reached the last row that `row` leads to."""
         for stage in self.stages:
             row = stage.group(row) if row != FULL else FULL
         if row != FULL:
-            self.causes.setdefault(row, deque(maxlen=CAUSES_MAX)).append(event)
+            self.causes.setdefault(row, deque(maxlen=CAUSES_MAX)).append((t_ns, event))
 
     def number(self, row: int, t_ns: int) -> int:
         """How many rows with this time the series has given out before, without a gap: mostly 0."""

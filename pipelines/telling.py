@@ -57,14 +57,17 @@ class Teller:
             labels=labels,
             time_ns=end,
             data=data,
-            causes=() if window else self.led_to(core, row, end),
+            causes=() if window else self.led_to(core, row, end, end),
         )
 
-    def led_to(self, core: Core, row: int, onset_ns: int) -> tuple[str, ...]:
-        """Names of what led to something that this row had at that time."""
+    def led_to(self, core: Core, row: int, onset_ns: int, when_ns: int) -> tuple[str, ...]:
+        """Names of what led to something that this row had from `onset_ns` to `when_ns`.
+
+        A delay that ran out is often noticed with the next row, which is then no cause of it.
+        """
         kind, name = self.upstream
         if kind == "alerts":
-            return tuple(core.causes.get(row, ()))
+            return tuple([e for t_ns, e in core.causes.get(row, ()) if t_ns <= when_ns])
         labels = core.table.labels(row)
         if kind == "source":
             return (sample_name(name, labels, onset_ns),)
