@@ -29,7 +29,9 @@ class Mahalanobis(Params):
     EXTRA_ROWS: ClassVar = ("dimensions", "cells", "limit")
 
     channels: tuple[str, ...] = Field(
-        min_length=2, max_length=16, description="Channels of one device that belong together."
+        min_length=2,
+        max_length=16,
+        description="Channels of one device; a score costs time with the cube of their number.",
     )
     halflife: Duration = Field(
         86_400 * SECOND, gt=0, description="After this time a sample of the past counts half."
@@ -103,10 +105,10 @@ class State(NamedTuple):
     squares: F8 = column("f8")  # of the weights
     learned_ns: I8 = column("i8")
     mean: F8 = column("f8", "dimensions")
-    moment: F8 = column("f8", "cells")  # weighted products of distances, row by row up to a = b
+    moment: F8 = column("f8", "cells")  # weighted products of distances, row by row from a = b on
     std: F8 = column("f8", "dimensions")  # room for one evaluation, like the next two
     ahead: F8 = column("f8", "dimensions")
-    root: F8 = column("f8", "cells")  # lower triangle of Cholesky
+    rest: F8 = column("f8", "cells")
     late: I8 = column("i8", SINGLE)  # samples from before an instant that had its turn
 
 
@@ -115,33 +117,33 @@ Rows = rows_of(Mahalanobis)
 
 @kernel
 def distance(g: int, state: State, params: Any, z: F8) -> float:
-    """Distance of the values of group `g` from its past; fills `z` (dimensions,), each alone."""
+    """Distance of the values of group `g` from its past; fills `z` (dimensions,), each alone.
+
+    Cholesky without roots (L D L'), in the order that lets several cells be taken at a time.
+    """
     p = params.row[g]
+    d, least, share = params.dimensions[p], params.min_std[p], params.min_std_share[p]
     amount = state.weight[g] - state.squares[g] / state.weight[g]  # no bias, as in numpy.cov
     largest, total = 1.0, 0.0
-    for a in range(params.dimensions[p]):
-        mean, variance = state.mean[g, a], state.moment[g, a * (a + 1) // 2 + a] / amount
-        std = max(params.min_std[p], params.min_std_share[p] * abs(mean), math.sqrt(variance))
+    for a in range(d):
+        row, mean = a * (2 * d - a - 1) // 2, state.mean[g, a]
+        std = max(least, share * abs(mean), math.sqrt(state.moment[g, row + a] / amount))
         state.std[g, a], z[a] = std, (state.value[g, a] - mean) / std
         largest = max(largest, abs(z[a]) / HUGE)
-    for a in range(params.dimensions[p]):
-        row = a * (a + 1) // 2
-        ahead = z[a] / largest
-        for b in range(a + 1):
-            column_ = b * (b + 1) // 2
-            r = 1.0
-            if b < a:
-                r = (1 - params.shrink[p]) * state.moment[g, row + b] / amount
-                r = r / state.std[g, a] / state.std[g, b]
-            for c in range(b):
-                r -= state.root[g, row + c] * state.root[g, column_ + c]
-            if b < a:
-                state.root[g, row + b] = r / state.root[g, column_ + b]
-                ahead -= state.root[g, row + b] * state.ahead[g, b]
-            else:
-                state.root[g, row + a] = math.sqrt(r) if r > 0 else math.nan
-        state.ahead[g, a] = ahead / state.root[g, row + a]
-        total += state.ahead[g, a] * state.ahead[g, a]
+    for a in range(d):
+        row, apart = a * (2 * d - a - 1) // 2, (1 - params.shrink[p]) / amount / state.std[g, a]
+        state.ahead[g, a], state.rest[g, row + a] = z[a] / largest, 1.0
+        for b in range(a + 1, d):
+            state.rest[g, row + b] = state.moment[g, row + b] * apart / state.std[g, b]
+    for c in range(d):
+        row = c * (2 * d - c - 1) // 2
+        pivot, ahead = state.rest[g, row + c], state.ahead[g, c]
+        total += ahead * ahead / pivot if pivot > 0 else math.nan
+        for a in range(c + 1, d):
+            factor, below = state.rest[g, row + a] / pivot, a * (2 * d - a - 1) // 2
+            state.ahead[g, a] -= factor * ahead
+            for b in range(a, d):
+                state.rest[g, below + b] -= factor * state.rest[g, row + b]
     return largest * math.sqrt(total)
 
 
@@ -149,18 +151,18 @@ def distance(g: int, state: State, params: Any, z: F8) -> float:
 def learn(g: int, state: State, params: Any, share: float) -> None:
     """Let `share` of the way from the mean to the values of group `g` into its past."""
     p, now = params.row[g], state.now_ns[g]
-    decay = 2.0 ** ((state.learned_ns[g] - now) / params.halflife[p])
+    d, decay = params.dimensions[p], 2.0 ** ((state.learned_ns[g] - now) / params.halflife[p])
     state.learned_ns[g] = now
     state.weight[g] = state.weight[g] * decay + 1.0
     state.squares[g] = state.squares[g] * decay * decay + 1.0
-    stays = 1.0 - 1.0 / state.weight[g]
-    for a in range(params.dimensions[p]):
+    for a in range(d):
         state.ahead[g, a] = share * (state.value[g, a] - state.mean[g, a])
-        for b in range(a + 1):
-            cell = a * (a + 1) // 2 + b
-            more = state.ahead[g, a] * state.ahead[g, b] * stays
-            state.moment[g, cell] = state.moment[g, cell] * decay + more
         state.mean[g, a] += state.ahead[g, a] / state.weight[g]
+    for a in range(d):
+        row, more = a * (2 * d - a - 1) // 2, state.ahead[g, a] * (1.0 - 1.0 / state.weight[g])
+        for b in range(a, d):
+            moment = state.moment[g, row + b] * decay
+            state.moment[g, row + b] = moment + more * state.ahead[g, b]
 
 
 @kernel
