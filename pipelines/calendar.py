@@ -34,7 +34,8 @@ def zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"unknown time zone {name!r}; expected a name such as Europe/Berlin, Asia/Kolkata or UTC"
+            f"unknown time zone {name!r}; expected a name such as Europe/Berlin or UTC, and tzdata "
+            "on this machine"
         ) from None
 
 

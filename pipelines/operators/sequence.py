@@ -38,7 +38,10 @@ class Sequence(Params):
         "channel", description="Label that steps name: channel, device, or alert in a chain."
     )
     steps: tuple[Part, ...] = Field(
-        min_length=2, max_length=STEPS_MAX, description="What happens, in order."
+        max_length=STEPS_MAX,
+        description="In order: {is: door, above: 0.5} happens, {not: badge} does not happen "
+        "between the steps around it, or {not: badge, for: 5s} for that long; above and below are "
+        "limits, with neither it is above 0.5.",
     )
     within: Duration = Field(
         gt=0, description="From the first event to the last at most, or to the end of a last `not`."
@@ -72,6 +75,8 @@ class Sequence(Params):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if len(self.steps) < 2:
+            raise ValueError("a sequence has at least 2 steps")
         if all(part.is_ is None for part in self.steps):
             raise ValueError("at least one step is something that happens: {is: door, above: 0.5}")
         happening = [c for c, part in enumerate(self.steps) if part.is_ is not None]
@@ -221,9 +226,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     tick=tick,
-    example="""sequence:
-    steps: [{is: door, above: 0.5}, {not: badge, for: 5s}, {is: motion, above: 0.5}]
-    within: 60s""",
+    example="sequence: {steps: [{is: door}, {not: badge, for: 5s}, {is: motion}], within: 60s}",
     emits="window",
     fields=lambda params: ("events", "duration", "count"),  # noqa: ARG005 - same for all
     fanout=lambda params: 2 * params.attempts_max + 3,
