@@ -242,11 +242,12 @@ class Pipeline:
         made.rows.append(rows)
         items, events = self._say(self.core, rows, changes)
         if self.spec.publish is not None:
-            made.events += [self._teller.event(self.core, *item) for item in items]
+            made.events += [self._held(self._teller.event(self.core, *item)) for item in items]
         if changes.size:
             made.alerts.append(as_rows(changes, events))
         if self.alerting is not None and events:
-            made.events += self.alerting.announce(changes, events, ticking=ticking)
+            held = [self._held(event) for event in events]
+            made.events += self.alerting.announce(changes, held, ticking=ticking)
         if self._amender is not None:
             told: dict[int, Told] = {}
             _sort(told, items, events, changes)
@@ -282,14 +283,14 @@ class Pipeline:
     def _revised(self, old: Mapping[str, Event], new: Mapping[str, Event]) -> list[Event]:
         """Corrections in the order to be told: what is taken back, then what holds, by time."""
         gone = [retracted(e, self._revision(e.id)) for e in old.values() if e.id not in new]
-        held = []
-        for event in new.values():
-            if event.id in old or event.id in self._revisions:
-                revision = self._revision(event.id)
-                held.append(replace(event, revision=revision, correction="updated"))
-            else:
-                held.append(event)
+        held = [self._held(event, again=event.id in old) for event in new.values()]
         return [*sorted(gone, key=_time), *sorted(held, key=_time)]
+
+    def _held(self, event: Event, *, again: bool = False) -> Event:
+        """The event as it is told; one that was told before, or taken back, with a revision."""
+        if not again and event.id not in self._revisions:
+            return event
+        return replace(event, revision=self._revision(event.id), correction="updated")
 
     def _revision(self, event: str) -> int:
         """The next revision of an event that was told before."""
