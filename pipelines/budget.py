@@ -151,7 +151,9 @@ def limit_now(row: F8, theory: F8, budget_ns: int, t_ns: int) -> float:
             row[GAP_NS] = gap
     row[LAST_NS] = t_ns
     row[GAPS_SEEN] += 1
-    if row[SEEN] % EVERY == 0:
+    if row[SEEN] < EVERY or row[SEEN] % EVERY == 0:
+        if row[SEEN] >= max(HORIZON * run_length(row, budget_ns), HORIZON_MIN):
+            halve(row)
         renew(row, theory, budget_ns)
     return float(row[LIMIT])
 
@@ -177,8 +179,6 @@ def note(row: F8, theory: F8, budget_ns: int, score: float) -> float:
         enter_peak(row, math.sqrt(row[OPEN]))
         if row[OPEN] > limit and row[SEEN] >= length:
             row[PAUSED] = length // PAUSE
-        if row[SEEN] >= max(HORIZON * length, HORIZON_MIN):
-            halve(row)
         row[OPEN] = 0.0
         renew(row, theory, budget_ns)
     return float(score / limit)

@@ -33,7 +33,7 @@ def shewhart_length(limit: float) -> float:
 def cusum_length(k: float, h: float) -> float:
     """Run length of a two-sided cumulative sum with slack k.
 
-    Siegmund's approximation (1985): within 1 % of the Markov chain for k 0.5, h 4 and more.
+    Siegmund's approximation (1985): within 1 % of the Markov chain for k 0.5, 7 % for k 1.
     """
     b = h + _OVERSHOOT
     if k * b < 1e-4:

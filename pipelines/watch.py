@@ -95,7 +95,7 @@ class LimitSets:
             numbers.append(number)
             if limit is not None:
                 assert self.last is not None or base, "a default is that of the last step"
-                default = f"default of {self.last.operator.name}" if self.last else ""
+                default = _by_itself(self.last, labels) if self.last else ""
                 origins[origin or (f"{base}.{place}" if base else default)] = None
         deadband = when.deadband if level.deadband is None else level.deadband
         made = Level(
@@ -116,6 +116,12 @@ class LimitSets:
             return written, ""
         found = resolve(self.values, name, labels)
         return found.number, found.origin
+
+
+def _by_itself(last: Stage, labels: Labels) -> str:
+    """Where the limit of a detector comes from whose user gave none."""
+    budget = getattr(last.params_of(labels), "false_alarms", None)
+    return f"{'default' if budget is None else 'false_alarms'} of {last.operator.name}"
 
 
 class Watch:

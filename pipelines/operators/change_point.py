@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from config.model import When
-from config.params import Params
 from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
 from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, ring_moments
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
+from pipelines.runlength import scan_limits
 
 
-class ChangePoint(Params):
+class ChangePoint(Budgeted):
     """How many samples are compared with how many, and what is a change."""
 
     before: int = Field(60, ge=2, le=100_000, description="Samples of the older window.")
@@ -40,12 +40,17 @@ class ChangePoint(Params):
         1e-4, ge=0, lt=1, description="The same floor as a share of the mean of the older window."
     )
 
+    def theory(self) -> F8:
+        """(25,) limits by theory."""
+        return scan_limits(self.before, self.after)
+
 
 class State(NamedTuple):
     """Per series the samples of both windows, their means and squared distances from them."""
 
     t_ns: I8 = column("i8", RING)
     x: F8 = column("f8", RING)
+    peaks: F8 = column("f8", "learned_peaks")
     first: I8 = column("i8")
     seen: I8 = column("i8")
     old_mean: F8 = column("f8")
@@ -103,13 +108,15 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     min_effect; NaN before both are full. Fields: difference, mean(old), mean(new), and where
     |score| > k seconds since the onset: the first sample of the second of the two parts into
     which old and new together split best. |x| > 1e150 is not known.
+    With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
         score, difference, old, new, age = np.nan, np.nan, np.nan, np.nan, np.nan
-        if abs(x) <= LARGEST and batch.quality[i] != BAD:
+        known, k = abs(x) <= LARGEST and batch.quality[i] != BAD, params.k[p]
+        if known:
             sizes, newest = (params.before[p], params.after[p]), state.seen[s]
             keep = max(state.first[s], newest + 1 - sizes[0] - sizes[1])
             if newest - keep >= width:
@@ -118,6 +125,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     return i
                 state.truncated[0] += newest - keep - width + 1
                 keep = newest - width + 1
+            if params.false_alarms[p] > 0:
+                k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             leaves = state.x[s, (keep - 1) % width]  # may be where x goes to
             middle = newest + 1 - sizes[1]
             state.t_ns[s, newest % width], state.x[s, newest % width] = t, x
@@ -141,13 +150,17 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 score = difference / math.sqrt(error)
                 if abs(difference) < params.min_effect[p]:
                     score = 0.0
-                if abs(score) > params.k[p]:
+                if abs(score) > k:
                     begin = onset(state.x[s], keep, newest + 1)
                     age = (t - state.t_ns[s, begin % width]) * 1e-9
+                if params.false_alarms[p] > 0:
+                    score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
         out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
         out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
         out.fields[n, 0], out.fields[n, 1] = difference, old
         out.fields[n, 2], out.fields[n, 3] = new, age
+        if params.false_alarms[p] > 0:
+            out.fields[n, 4] = k if known else np.nan
         n += 1
     out.count[0] = n
     return batch.series.size
@@ -162,6 +175,6 @@ OPERATOR = Operator(
     step=step,
     example="change_point: {before: 60, after: 60, k: 6}",
     emits="score",
-    fields=lambda params: ("difference", "before", "after", "onset_age_s"),  # noqa: ARG005 - same for all
-    condition=lambda params: When(outside=(-params.k, params.k)),
+    fields=with_limit("difference", "before", "after", "onset_age_s"),
+    condition=condition,
 )

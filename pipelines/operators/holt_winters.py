@@ -1,15 +1,18 @@
-"""holt_winters: how far a sample is from what level, trend and time of the season foretell."""
+"""holt_winters: how far a sample is from what level, trend and time of the season foretell.
 
-from collections.abc import Sequence
+From one step to the next these are Winters' additive equations (1960) in error form, in which the
+season learns from y - L - B of before (Hyndman & Athanasopoulos, 8.3). Steps are of time, not of
+samples: a lost sample shifts no season.
+"""
+
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from config.model import When
-from config.params import Params
 from config.units import Duration, duration_text
 from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST, taken_in
 from pipelines.operator import Operator, column, rows_of
@@ -21,10 +24,10 @@ MEMORY: Final = 30
 """The deviation is learned from the errors of a season, but of no fewer than these."""
 
 
-class HoltWinters(Params):
+class HoltWinters(Budgeted):
     """The season, how fast each part of the forecast learns, and how far off is too far."""
 
-    EXTRA_ROWS: ClassVar = ("slots",)
+    EXTRA_ROWS: ClassVar = (*Budgeted.EXTRA_ROWS, "slots")
 
     season: Duration = Field(gt=0, description="What repeats itself: such as 1d, or 1w.")
     every: Duration = Field(
@@ -72,9 +75,9 @@ class HoltWinters(Params):
         return self.season // self.every
 
     @classmethod
-    def extra_rows(cls, sets: Sequence["HoltWinters"]) -> dict[str, Any]:
-        """Array slots (R,)."""
-        return {"slots": np.array([p.slots for p in sets], np.int64)}
+    def extra_rows(cls, sets: list["HoltWinters"]) -> dict[str, Any]:
+        """Array slots (R,), and those of a budget."""
+        return super().extra_rows(sets) | {"slots": np.array([p.slots for p in sets], np.int64)}
 
 
 class State(NamedTuple):
@@ -87,6 +90,7 @@ class State(NamedTuple):
     trend: F8 = column("f8")  # per step
     var: F8 = column("f8")  # mean square of the errors, newer ones counting more
     errors: I8 = column("i8")
+    peaks: F8 = column("f8", "learned_peaks")
     phase: U1 = column("u1")  # NOTHING, FIRST_SEASON or RUNNING
 
 
@@ -123,42 +127,45 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     B += alpha beta e / h if h > 0, S += gamma e, and var += (e^2 - var) / min(number of errors,
     max(m, 30)), std = sqrt(var). Where S has no value yet it becomes x - L', without a score. Fields:
     x, F, and F -/+ k times that deviation. |x| > 1e150 is not known.
-
-    For h = 1 these are Winters' additive equations (1960) in error form, in which the season
-    learns from y - L - B of before (Hyndman & Athanasopoulos, 8.3). Steps are of time, not of
-    samples: a lost sample shifts no season.
+    With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n = out.count[0]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
-        score, forecast, reach = np.nan, np.nan, np.nan
+        score, forecast, reach, k = np.nan, np.nan, np.nan, params.k[p]
         known = abs(x) <= LARGEST and batch.quality[i] != BAD
         if known:
+            if params.false_alarms[p] > 0:
+                k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             slots, at = params.slots[p], t // params.every[p]
-            k = at % slots
+            j = at % slots
             if state.phase[s] == NOTHING:
                 state.phase[s], state.at[s] = FIRST_SEASON, at + slots - 1
             elif state.phase[s] == FIRST_SEASON and at > state.at[s]:
                 state.phase[s] = RUNNING
                 state.level[s] = set_out(state.season[s], state.filled[s], slots)
             if state.phase[s] == FIRST_SEASON:
-                state.season[s, k], state.filled[s, k] = x, 1
+                state.season[s, j], state.filled[s, j] = x, 1
             else:
                 steps = at - state.at[s]
                 level = state.level[s] + steps * state.trend[s]
                 state.at[s] = at
-                if state.filled[s, k] == 0:
-                    state.season[s, k], state.filled[s, k], state.level[s] = x - level, 1, level
+                if state.filled[s, j] == 0:
+                    state.season[s, j], state.filled[s, j], state.level[s] = x - level, 1, level
                 else:
-                    forecast = level + state.season[s, k]
+                    forecast = level + state.season[s, j]
                     error, count = x - forecast, state.errors[s]
                     if count >= params.min_samples[p]:
                         floor = max(params.min_std[p], params.min_std_share[p] * abs(forecast))
                         std = max(np.sqrt(state.var[s]), floor)
-                        score, reach = error / std, params.k[p] * std
+                        score, reach = error / std, k * std
                         usual = reach if score > 0 else -reach
-                        error = taken_in(params.on_anomaly[p], error, score, params.k[p], usual)
+                        error = taken_in(params.on_anomaly[p], error, score, k, usual)
+                        if params.false_alarms[p] > 0:
+                            score = note(
+                                state.peaks[s], params.theory[p], params.false_alarms[p], score
+                            )
                     if np.isfinite(error):
                         memory = min(count + 1, max(slots, MEMORY))
                         state.var[s] += (error * error - state.var[s]) / memory
@@ -166,13 +173,15 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     else:
                         error = 0.0
                     state.level[s] = level + params.alpha[p] * error
-                    state.season[s, k] += params.gamma[p] * error
+                    state.season[s, j] += params.gamma[p] * error
                     if steps > 0:
                         state.trend[s] += params.alpha[p] * params.beta[p] * error / steps
         out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
         out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
         out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, forecast
         out.fields[n, 2], out.fields[n, 3] = forecast - reach, forecast + reach
+        if params.false_alarms[p] > 0:
+            out.fields[n, 4] = k if known else np.nan
         n += 1
     out.count[0] = n
     return batch.series.size
@@ -187,6 +196,6 @@ OPERATOR = Operator(
     step=step,
     example="holt_winters: {season: 1d, every: 15m, k: 6}",
     emits="score",
-    fields=lambda params: ("input", "expected", "lower", "upper"),  # noqa: ARG005 - same for all
-    condition=lambda params: When(outside=(-params.k, params.k)),
+    fields=with_limit("input", "expected", "lower", "upper"),
+    condition=condition,
 )

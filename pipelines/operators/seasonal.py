@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from config.model import SECOND, When
-from config.params import Params
+from config.model import SECOND
 from config.units import Duration, duration_text
 from pipelines.batch import BAD, F8, I8, Batch
+from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.calendar import DAY, ZONE_ROWS, Zone, local, setback, tables
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST, taken_in
@@ -17,7 +17,7 @@ from pipelines.operator import Operator, column, rows_of
 from pipelines.operators.mad import enter, middle_and_spread
 
 
-class Seasonal(Params):
+class Seasonal(Budgeted):
     """What repeats, how finely it is looked at, and how far is too far.
 
     A series takes 16 bytes for each bin of its periods: 11 kB with the defaults.
@@ -73,7 +73,7 @@ class Seasonal(Params):
         1e-4, ge=0, lt=1, description="The same floor as a share of the median."
     )
 
-    EXTRA_ROWS: ClassVar = ("kept", "compared", *ZONE_ROWS)
+    EXTRA_ROWS: ClassVar = (*Budgeted.EXTRA_ROWS, "kept", "compared", *ZONE_ROWS)
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
@@ -107,7 +107,7 @@ class Seasonal(Params):
     @classmethod
     def extra_rows(cls, sets: list["Seasonal"]) -> dict[str, Any]:
         """How many bins are kept, and how many a sample is compared with; local time."""
-        return {
+        return super().extra_rows(sets) | {
             "kept": np.array([p.kept for p in sets], np.int64),
             "compared": np.array([p.periods * (2 * p.neighbours + 1) for p in sets], np.int64),
             **tables([p.tz for p in sets], [p.holidays for p in sets]),
@@ -120,6 +120,7 @@ class State(NamedTuple):
     x: F8 = column("f8", "kept")  # as taken in, so clipped where `on_anomaly` says so
     bin: I8 = column("i8", "kept")  # which bin since 1970 the value is of, plus 1
     past: F8 = column("f8", "compared")  # what one sample is compared with, in order of size
+    peaks: F8 = column("f8", "learned_peaks")
     judged: I8 = column("i8")  # the bin, plus 1, that the following are for
     size: I8 = column("i8")
     median: F8 = column("f8")
@@ -141,16 +142,19 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     while `past` has fewer than `min_samples`. Fields: x, median, and median -/+ k times that
     deviation. The bin takes in x; of an x with |score| > k the nearest of those two limits (clip)
     or nothing (freeze). |x| > 1e150 is not known, and nothing with l < 0 is.
+    With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n, kept = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
-        score, median, reach = np.nan, np.nan, np.nan
+        score, median, reach, k = np.nan, np.nan, np.nan, params.k[p]
         known = abs(x) <= LARGEST and batch.quality[i] != BAD
         shown = local(t, p, params.zone_at, params.zone_ahead) if known else -1
         known = shown >= 0
         if known:
+            if params.false_alarms[p] > 0:
+                k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             b = shown // (params.period[p] // params.bins[p])
             # What a bin is compared with lies in earlier periods and no longer changes.
             if state.judged[s] != b + 1:
@@ -170,18 +174,19 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             if state.size[s] >= params.min_samples[p]:
                 median = state.median[s]
                 mad = max(state.mad[s], params.min_mad[p], params.min_mad_share[p] * abs(median))
-                score, reach = (x - median) / mad, params.k[p] * mad
+                score, reach = (x - median) / mad, k * mad
                 usual = median + reach if score > 0 else median - reach
-                learned = taken_in(params.on_anomaly[p], x, score, params.k[p], usual)
+                learned = taken_in(params.on_anomaly[p], x, score, k, usual)
+                if params.false_alarms[p] > 0:
+                    score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
                 state.x[s, b % kept], state.bin[s, b % kept] = learned, b + 1
         out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
-        out.value[n] = score
-        out.quality[n] = batch.quality[i] if np.isfinite(score) else BAD
-        out.fields[n, 0] = x if known else np.nan
-        out.fields[n, 1] = median
-        out.fields[n, 2] = median - reach
-        out.fields[n, 3] = median + reach
+        out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
+        out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, median
+        out.fields[n, 2], out.fields[n, 3] = median - reach, median + reach
+        if params.false_alarms[p] > 0:
+            out.fields[n, 4] = k if known else np.nan
         n += 1
     out.count[0] = n
     return batch.series.size
@@ -196,6 +201,6 @@ OPERATOR = Operator(
     step=step,
     example="seasonal: {period: 1d, bins: 96, k: 6}",
     emits="score",
-    fields=lambda params: ("input", "expected", "lower", "upper"),  # noqa: ARG005 - same for all
-    condition=lambda params: When(outside=(-params.k, params.k)),
+    fields=with_limit("input", "expected", "lower", "upper"),
+    condition=condition,
 )

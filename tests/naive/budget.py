@@ -38,7 +38,8 @@ class Limit:
             else:
                 self.gap = gap
         self.last, self.gaps = float(t_ns), self.gaps + 1
-        if self.scores % 64 == 0:
+        if self.scores < 64 or self.scores % 64 == 0:
+            self.forget()
             self.renew()
         return self.now
 
@@ -78,11 +79,13 @@ class Limit:
                 self.floor = math.sqrt(self.peaks.pop())
         if peak > limit and self.settled:
             self.paused = int(self.length / 16)
+        self.renew()
+
+    def forget(self):
         if self.scores >= max(4 * self.length, 8192):
             self.peaks, self.scores = self.peaks[1::2], self.scores // 2
             if len(self.peaks) < 8:
                 self.peaks, self.scores, self.floor = [], 0, 0.0
-        self.renew()
 
     def fields(self, limit=math.nan):
         """The field that follows those of the detector."""

@@ -2,12 +2,17 @@ import math
 import statistics
 
 from tests.naive import Row
+from tests.naive.budget import Limit
 
 CASES = (
     ({"before": 12, "after": 9, "k": 4}, {"before": 2, "after": 2, "min_effect": 1, "k": 3}),
     (
         {"before": 40, "after": 5, "min_std": 0.5},
         {"before": 5, "after": 30, "min_std": 1e-3, "min_std_share": 0},
+    ),
+    (
+        {"before": 12, "after": 9, "false_alarms": "1/5m"},
+        {"before": 4, "after": 4, "min_effect": 1, "false_alarms": "1/30s"},
     ),
 )
 ATOL = 1e-6  # standard errors, see `zscore`
@@ -24,14 +29,15 @@ def variance(values, middle, floor):
 
 
 def naive(params, events):
-    past = []
+    past, budget = [], Limit(params)
     for e in events:
         if not hasattr(e, "value"):
             continue
         if e.known:
             past.append(e)
+        k = budget.at(e.t_ns) if e.known else math.nan
         if not e.known or len(past) < params.before + params.after:
-            yield Row(e.t_ns, e.t_ns, math.nan, 2, (math.nan,) * 4)
+            yield Row(e.t_ns, e.t_ns, math.nan, 2, (*[math.nan] * 4, *budget.fields(k)))
             continue
         both = past[-params.before - params.after :]
         x = [p.value for p in both]
@@ -39,10 +45,10 @@ def naive(params, events):
         floor = max(params.min_std, params.min_std_share * abs(old))
         error = variance(x[: params.before], old, floor) + variance(x[params.before :], new, floor)
         score = (new - old) / math.sqrt(error) if abs(new - old) >= params.min_effect else 0.0
-        age = math.nan
-        if abs(score) > params.k:
+        age, own = math.nan, budget.fields(k)
+        if abs(score) > k:
             age = (e.t_ns - both[best_split(x)].t_ns) / 1e9
-        yield Row(e.t_ns, e.t_ns, score, e.quality, (new - old, old, new, age))
+        yield Row(e.t_ns, e.t_ns, budget.note(score), e.quality, (new - old, old, new, age, *own))
 
 
 def best_split(x):

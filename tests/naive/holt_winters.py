@@ -1,6 +1,7 @@
 import math
 
 from tests.naive import Row
+from tests.naive.budget import Limit
 
 CASES = (
     (
@@ -9,6 +10,10 @@ CASES = (
         | {"on_anomaly": "learn"},
     ),
     ({"season": "40s", "every": "20s", "on_anomaly": "freeze", "min_std": 0.1, "k": 4},),
+    (
+        {"season": "30s", "every": "3s", "min_samples": 5, "false_alarms": "1/5m"},
+        {"season": "40s", "every": "5s", "false_alarms": "1/30s", "on_anomaly": "freeze"},
+    ),
 )
 RTOL = 1e-7
 ATOL = 1e-5  # the wild sample of 1e9 leaves its rounding behind until it is forgotten
@@ -19,18 +24,20 @@ def naive(params, events):
     """In components: level, trend and season are weighted means of two views each."""
     m = params.season // params.every
     first, season, state, errors = None, {}, None, []
-    var = 0.0
+    var, budget = 0.0, Limit(params)
     for e in events:
         if not hasattr(e, "value"):
             continue
         if not e.known:
-            yield Row(e.t_ns, e.t_ns, NAN, 2, (NAN,) * 4)
+            yield Row(e.t_ns, e.t_ns, NAN, 2, (*[NAN] * 4, *budget.fields()))
             continue
+        k = budget.at(e.t_ns)
+        own = budget.fields(k)
         x, j = e.value, e.t_ns // params.every
         first = j if first is None else first
         if j < first + m:
             season[j % m] = x
-            yield Row(e.t_ns, e.t_ns, NAN, 2, (x, NAN, NAN, NAN))
+            yield Row(e.t_ns, e.t_ns, NAN, 2, (x, NAN, NAN, NAN, *own))
             continue
         if state is None:
             level = math.fsum(season.values()) / len(season)
@@ -41,18 +48,18 @@ def naive(params, events):
         ahead = level + h * trend
         if j % m not in season:
             season[j % m], state = x - ahead, (j, ahead, trend)
-            yield Row(e.t_ns, e.t_ns, NAN, 2, (x, NAN, NAN, NAN))
+            yield Row(e.t_ns, e.t_ns, NAN, 2, (x, NAN, NAN, NAN, *own))
             continue
         forecast = ahead + season[j % m]
         y, std, quality, score = x, NAN, 2, NAN
         if len(errors) >= params.min_samples:
             std = max(math.sqrt(var), params.min_std, params.min_std_share * abs(forecast))
             score, quality = (x - forecast) / std, e.quality
-            if abs(score) > params.k and params.on_anomaly != "learn":
-                clipped = forecast + math.copysign(params.k * std, score)
+            if abs(score) > k and params.on_anomaly != "learn":
+                clipped = forecast + math.copysign(k * std, score)
                 y = clipped if params.on_anomaly == "clip" else None
-        low, high = forecast - params.k * std, forecast + params.k * std
-        yield Row(e.t_ns, e.t_ns, score, quality, (x, forecast, low, high))
+        low, high = forecast - k * std, forecast + k * std
+        yield Row(e.t_ns, e.t_ns, budget.note(score), quality, (x, forecast, low, high, *own))
         if y is None:
             state = (j, ahead, trend)
             continue

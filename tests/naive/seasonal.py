@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tests.naive import Row
+from tests.naive.budget import Limit
 
 CASES = (
     (
@@ -17,6 +18,10 @@ CASES = (
     (
         {"period": "1m", "bins": 6, "min_samples": 3, "tz": "Asia/Kathmandu"},
         {"period": "1w", "holidays": ["2025-11-24", "2025-11-25"], "tz": "America/New_York"},
+    ),
+    (
+        {"period": "60s", "bins": 12, "min_samples": 3, "false_alarms": "1/5m"},
+        {"period": "2m", "bins": 8, "on_anomaly": "freeze", "false_alarms": "1/30s"},
     ),
 )
 
@@ -33,29 +38,32 @@ def shown(params, t_ns):
 
 def naive(params, events):
     width = params.period // params.bins
+    budget = Limit(params)
     bins = {}  # bin since 1970: newest value that it took in
     for e in events:
         if not hasattr(e, "value"):
             continue
         if not e.known:
-            yield Row(e.t_ns, e.t_ns, math.nan, 2, (math.nan,) * 4)
+            yield Row(e.t_ns, e.t_ns, math.nan, 2, (*[math.nan] * 4, *budget.fields()))
             continue
+        k = budget.at(e.t_ns)
+        own = budget.fields(k)
         past, local = [], shown(params, e.t_ns)
         for back in range(1, params.periods + 1):
             then = (local - back * params.period) // width
             near = range(then - params.neighbours, then + params.neighbours + 1)
             past += [bins[b] for b in near if b in bins]
         if len(past) < params.min_samples:
-            yield Row(e.t_ns, e.t_ns, math.nan, 2, (e.value, math.nan, math.nan, math.nan))
+            yield Row(e.t_ns, e.t_ns, math.nan, 2, (e.value, *[math.nan] * 3, *own))
             bins[local // width] = e.value
             continue
         median = statistics.median(past)
-        mad = statistics.median(abs(x - median) for x in past) / 0.6744897501960817
+        mad = statistics.median(abs(x - median) for x in past) * 1.4826022185056018
         mad = max(mad, params.min_mad, params.min_mad_share * abs(median))
-        low, high = median - params.k * mad, median + params.k * mad
+        low, high = median - k * mad, median + k * mad
         score = (e.value - median) / mad
-        yield Row(e.t_ns, e.t_ns, score, e.quality, (e.value, median, low, high))
-        if abs(score) <= params.k or params.on_anomaly == "learn":
+        yield Row(e.t_ns, e.t_ns, budget.note(score), e.quality, (e.value, median, low, high, *own))
+        if abs(score) <= k or params.on_anomaly == "learn":
             bins[local // width] = e.value
         elif params.on_anomaly == "clip":
             bins[local // width] = high if score > 0 else low
