@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,24 +37,17 @@ class Distinct(Params):
     window: Duration = Field(
         gt=0, description="Length of a window; windows begin at whole multiples since 1970 UTC."
     )
-    exact_max: int = Field(
+    exact_max: Literal[16, 64, 256, 1024, 4096] = Field(
         256,
-        ge=1,
-        le=4096,
         description="So many values are counted exactly, more are estimated with a standard error "
-        "of 1.6 %. Takes 16 to 32 bytes for each, and 4 KiB more for an estimate.",
+        "of 1.6 %. Takes 16 bytes for each, and 4 KiB more for an estimate.",
     )
     offset: Duration = Field(0, description="All windows begin this much later.")
 
-    @property
-    def slots(self) -> int:
-        """Size of the table of values: a power of two, half of it free at least."""
-        return 1 << (2 * self.exact_max - 1).bit_length()
-
     @classmethod
     def extra_rows(cls, sets: Sequence["Distinct"]) -> dict[str, Any]:
-        """Array slots (R,) i8."""
-        return {"slots": np.array([p.slots for p in sets], np.int64)}
+        """Array slots (R,) i8: size of the table of values, half of which stays free."""
+        return {"slots": np.array([2 * p.exact_max for p in sets], np.int64)}
 
 
 class State(NamedTuple):
@@ -131,7 +124,7 @@ def estimate(registers: U1) -> float:
 
 
 @kernel
-def count_in(state: State, s: int, h: Any, slots: int, exact_max: int) -> None:
+def count_in(state: State, s: int, h: Any, slots: int) -> None:
     """Count a hash of series `s`, in its table while that has room."""
     if state.found[s] < 0:
         register(state.registers[s], h)
@@ -141,7 +134,7 @@ def count_in(state: State, s: int, h: Any, slots: int, exact_max: int) -> None:
         if state.hashes[s, at] == h:
             return
         at = (at + 1) & (slots - 1)
-    if state.found[s] < exact_max:
+    if 2 * state.found[s] < slots:
         state.hashes[s, at] = h
         state.found[s] += 1
         return
@@ -207,7 +200,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         state.samples[s] += 1
         state.quality[s] = max(state.quality[s], batch.quality[i])
         h = hash_of(bits[i] if x != 0.0 else NOTHING)  # -0.0 has a bit set
-        count_in(state, s, h, params.slots[p], params.exact_max[p])
+        count_in(state, s, h, params.slots[p])
     return batch.series.size
 
 

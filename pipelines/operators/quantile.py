@@ -42,8 +42,8 @@ class Quantile(Params):
         description="ddsketch: memory and time of a sample are bounded, each quantile is off by "
         "the share `accuracy` of itself at most · exact: all samples of the window are kept.",
     )
-    accuracy: float = Field(
-        0.01, ge=0.001, le=0.2, description="For ddsketch: largest error, as a share of the value."
+    accuracy: Literal["0.1%", "0.2%", "0.5%", "1%", "2%", "5%", "10%"] = Field(
+        "1%", description="For ddsketch: largest error, as a share of the value. 1% takes 4 KiB."
     )
     smallest: float = Field(
         1e-9, gt=0, description="For ddsketch: what is nearer to zero than this counts as 0."
@@ -59,7 +59,7 @@ class Quantile(Params):
     @property
     def width(self) -> float:
         """Logarithm of the ratio between the bounds of a bin."""
-        return 2 * math.atanh(self.accuracy)
+        return 2 * math.atanh(float(self.accuracy[:-1]) / 100)
 
     @classmethod
     def extra_rows(cls, sets: Sequence["Quantile"]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from config.params import Params
 from pipelines.batch import BAD, F8, GOOD, I8, UNCERTAIN, Batch
@@ -25,13 +25,12 @@ class Spectrum(Params):
     """How many samples make a spectrum, how often, and which bands of it are told."""
 
     EXTRA_ROWS: ClassVar = (
-        "cosine", "sine", "taper", "taper_squares", "band_low", "band_high", "real", "imaginary",
+        "size", "cosine", "sine", "taper", "taper_squares", "band_low", "band_high", "real", "imaginary",
     )  # fmt: skip
 
-    n: int = Field(
-        1024, ge=16, le=16_384, description="Samples of a spectrum: a power of two. Lines are "
-        "rate / n apart."
-    )  # fmt: skip
+    n: Literal[16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384] = Field(
+        1024, description="Samples of a spectrum. Lines are rate / n apart."
+    )
     hop: int | None = Field(
         None, ge=1, description="Samples from one spectrum to the next; default: n."
     )
@@ -59,13 +58,6 @@ class Spectrum(Params):
         description="[from, to] in Hz: also tell the power from there to right below there.",
     )
 
-    @field_validator("n")
-    @classmethod
-    def _power_of_two(cls, n: int) -> int:
-        if n & (n - 1):
-            raise ValueError(f"expected a power of two such as {1 << n.bit_length()}, got {n}")
-        return n
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
         hop = self.n if self.hop is None else self.hop
@@ -90,13 +82,14 @@ class Spectrum(Params):
 
     @classmethod
     def extra_rows(cls, sets: Sequence["Spectrum"]) -> dict[str, Any]:
-        """Tables cosine, sine, taper (R, n) and bands (R, k); room for one transform (R, n / 2)."""
+        """Lengths (R,), tables of angles and taper (R, n), bands (R, k), room to transform (R, n/2)."""
         shape = (len(sets), max(p.n for p in sets))
         made = {name: np.zeros(shape) for name in ("cosine", "sine", "taper")}
         for r, p in enumerate(sets):
             turn = 2 * np.pi * np.arange(p.n) / p.n
             made["cosine"][r, : p.n], made["sine"][r, : p.n] = np.cos(turn), np.sin(turn)
             made["taper"][r, : p.n] = 0.5 - 0.5 * np.cos(turn) if p.window == "hann" else 1.0
+        made["size"] = np.array([p.n for p in sets], np.int64)
         made["taper_squares"] = np.array([np.sum(row**2) for row in made["taper"]])
         bands = np.array([p.bands for p in sets], np.float64).reshape(len(sets), -1, 2)
         half = (len(sets), shape[1] // 2)
@@ -111,8 +104,8 @@ class Spectrum(Params):
 class State(NamedTuple):
     """Per series its last n known samples: sample p of the series at slot p % n."""
 
-    t_ns: I8 = column("i8", "n")
-    x: F8 = column("f8", "n")
+    t_ns: I8 = column("i8", "size")
+    x: F8 = column("f8", "size")
     seen: I8 = column("i8")
     unsure: I8 = column("i8")  # known samples up to and with the last UNCERTAIN one
     irregular: I8 = column("i8", SINGLE)  # spectra not made because of uneven times
@@ -201,7 +194,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         if not abs(x) <= LARGEST or batch.quality[i] == BAD:
             continue
         p, seen = params.row[s], state.seen[s]
-        n = params.n[p]
+        n = params.size[p]
         hop = params.hop[p] if params.hop[p] > 0 else n
         state.t_ns[s, seen % n], state.x[s, seen % n] = t, x
         seen += 1

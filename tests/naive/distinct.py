@@ -4,7 +4,7 @@ import struct
 from tests.naive import Row
 
 CASES = (
-    ({"window": "10m", "exact_max": 5}, {"window": "20s", "exact_max": 1, "offset": "7s"}),
+    ({"window": "10m", "exact_max": 16}, {"window": "20s", "exact_max": 64, "offset": "7s"}),
     ({"window": "1d", "exact_max": 64}, {"window": "1s"}),
 )
 

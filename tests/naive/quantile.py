@@ -8,11 +8,11 @@ from tests.naive import Row
 CASES = (
     (
         {"window": "20s", "q": [0.9, 0], "smallest": 0.05},
-        {"window": "90s", "q": [0.25, 1], "offset": "7s", "accuracy": 0.1},
+        {"window": "90s", "q": [0.25, 1], "offset": "7s", "accuracy": "10%"},
     ),
     (
         {"window": "30s", "q": [0.5, 0.99], "sketch": "exact"},
-        {"window": "10m", "q": [0.1, 0.2], "accuracy": 0.002},
+        {"window": "10m", "q": [0.1, 0.2], "accuracy": "0.2%"},
     ),
 )
 
@@ -47,9 +47,13 @@ def row(params, number, window, born):
     return Row(start + params.window, start, fields[0], quality, fields)
 
 
+def share(params):
+    return float(params.accuracy.rstrip("%")) / 100
+
+
 def bins_of(params, x):
     """({key: samples} of those above zero, below zero, how many are zero, joined how often)."""
-    width = 2 * math.atanh(params.accuracy)
+    width = 2 * math.atanh(share(params))
     keys = {
         sign: Counter(
             math.ceil(math.log(abs(v)) / width)
@@ -72,7 +76,7 @@ def bins_of(params, x):
 
 def sketched(params, x):
     above, below, zeros, joined = bins_of(params, x)
-    r = math.exp(2 * math.atanh(params.accuracy) * 2**joined)
+    r = math.exp(2 * math.atanh(share(params)) * 2**joined)
     stand = [-2 * r**k / (1 + r) for k in sorted(below.elements(), reverse=True)]
     stand += [0.0] * zeros + [2 * r**k / (1 + r) for k in sorted(above.elements())]
     stand = [min(max(v, min(x)), max(x)) for v in stand]

@@ -29,7 +29,7 @@ def test_up_to_exact_max_it_is_the_size_of_a_set(x):
     assert counted(step, x) == [len(set(x)), len(x), 0]  # a set knows that 0.0 == -0.0
 
 
-@pytest.mark.parametrize("exact_max", [1, 7, 256, 4096])
+@pytest.mark.parametrize("exact_max", [16, 64, 256, 4096])
 def test_one_value_more_than_exact_max_is_estimated(exact_max):
     x = np.random.default_rng(0).normal(20, 1, exact_max + 1)
     options = {"window": "1h", "exact_max": exact_max}
@@ -76,7 +76,7 @@ def test_memory_is_touched_only_where_values_are_many():
 
 
 def test_each_window_starts_afresh():
-    step = runner("distinct", {"window": "1m", "exact_max": 2})
+    step = runner("distinct", {"window": "1m", "exact_max": 16})
     t = BEGIN / SECOND + np.array([30, 31, 32, 33, 60, 61, 121, 200])
     out = feed(step, [1, 2, 3, np.nan, 7, 7, 8, 9], t)
     assert [(e - BEGIN) // SECOND for e in out.t_ns] == [60, 120, 180]
@@ -98,8 +98,7 @@ def test_a_sample_of_a_closed_window_is_counted_as_late():
     ("options", "message"),
     [
         ({"window": "0s"}, "greater than 0"),
-        ({"window": "1m", "exact_max": 0}, "greater than or equal to 1"),
-        ({"window": "1m", "exact_max": 5000}, "less than or equal to 4096"),
+        ({"window": "1m", "exact_max": 100}, "16, 64, 256, 1024 or 4096"),
         ({}, "window"),
     ],
 )

@@ -145,7 +145,7 @@ def test_bands_without_a_line_are_not_known():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n": 1000}, "a power of two such as 1024, got 1000"),
+        ({"n": 1000}, "512, 1024, 2048"),
         ({"n": 64, "hop": 65}, "hop 65 is more than n 64"),
         ({"hop": 10}, "at most 64 are allowed: take a hop of 16"),
         ({"bands": [[200, 100]]}, r"from < to, got \[200"),
