@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from config.binding import bind, bind_what_is_good
 from config.errors import ConfigError, Problem, sort_problems
@@ -19,7 +19,15 @@ from config.model import Gateway, Included, Pipeline, Source, When, is_name
 from config.nodes import Document, Node, read_document
 from config.params import Options, Params
 from config.parts import Entry, P, StepSpec
-from config.references import filled, numbers, referable, reference, variants, with_tables
+from config.references import (
+    filled,
+    numbers,
+    referable,
+    reference,
+    variants,
+    with_table,
+    with_tables,
+)
 from config.tables import Lookup, Table, read_table
 from config.topology import check
 from config.wording import nearest
@@ -203,12 +211,21 @@ class _Loader:
         if found is None:
             entry.document.add(at, f"unknown table {name!r}", nearest(name, self.tables))
             return False
-        columns = found.spec.columns if found.spec is not None else None
+        if found.spec is None:
+            return False
+        columns = found.spec.columns
         lacking = [c for c in params.columns_needed if columns is not None and c not in columns]
         if lacking:
             hint = nearest(lacking[0], sorted(columns or ()))
             entry.document.add(at, f"table {name!r} has no column {lacking[0]!r}", hint)
-        return not lacking
+            return False
+        try:
+            with_table(params, name, found.spec)
+        except ValidationError as error:
+            [first, *_] = error.errors(include_url=False)
+            entry.document.add(at, f"table {name!r}: {first['msg'].removeprefix('Value error, ')}")
+            return False
+        return True
 
     def _refer(self, entry: Entry[Pipeline], node: Node) -> bool:
         """Whether every reference below `node` has an entry in `values`; a problem where not."""

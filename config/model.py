@@ -184,17 +184,17 @@ class Value(Options):
         default_factory=dict, description="label: {pattern: number}; * and ? are wildcards."
     )
     table: Name | None = Field(
-        None, description="After `by`, the row of this table that the label `on` names."
+        None, description="After `by`, the row of this table that the label `of` names."
     )
     column: str | None = Field(None, description="Column of the table that holds the number.")
-    on: Name | None = Field(None, description="Default: the key of the table.")
+    of: Name | None = Field(None, description="Default: the key of the table.")
 
     @model_validator(mode="after")
     def _table_and_column(self) -> "Value":
         if (self.table is None) != (self.column is None):
             raise ValueError("table and column go together: {table: devices, column: limit}")
-        if self.on is not None and self.table is None:
-            raise ValueError("on belongs to a table: {table: devices, column: limit, on: device}")
+        if self.of is not None and self.table is None:
+            raise ValueError("of belongs to a table: {table: devices, column: limit, of: device}")
         return self
 
     @cached_property

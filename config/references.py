@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from config.model import Value
 from config.nodes import Node
-from config.tables import Table
+from config.params import Params
+from config.tables import Lookup, Table
 from config.units import duration_ns, size_bytes
 from config.wording import members, nearest
 
@@ -64,6 +65,13 @@ def numbers(value: Value, node: Node) -> list[Node | None]:
     return found + list(listed.values())
 
 
+def with_table(params: Params, name: str, table: Table) -> Params:
+    """The parameters with a table in place of its name. Raises ValidationError."""
+    given = params.model_dump(exclude_unset=True, by_alias=True)
+    found = {k: Lookup(name, table) for k, v in params if isinstance(v, Lookup) and v.name == name}
+    return type(params).model_validate(given | found)
+
+
 def with_tables(
     values: Mapping[str, Value], tables: Mapping[str, Table]
 ) -> tuple[dict[str, Value], dict[str, str]]:
@@ -81,12 +89,12 @@ def with_tables(
                 raise ValueError("a table that messages fill cannot give numbers")
             if value.column not in (table.columns or ()):
                 raise ValueError(f"table {value.table!r} has no column {value.column!r}")
-            on = value.on or table.key
+            of = value.of or table.key
             listed = {glob.escape(key): x for key, x in table.numbers(value.column).items()}
         except ValueError as error:
             wrong[name] = str(error)
         else:
-            by = {**value.by, on: {**value.by.get(on, {}), **listed}}
+            by = {**value.by, of: {**value.by.get(of, {}), **listed}}
             made[name] = Value(default=value.default, by=by)
     return made, wrong
 

@@ -119,6 +119,11 @@ def new_state(state: type[Any], rows: int, params: Any, ring: int = RING_START) 
     )
 
 
+def shapes(state: type[Any], rows: int, params: Any, ring: int) -> list[tuple[int, ...]]:
+    """Shapes of the arrays that `new_state` makes."""
+    return [_shape(col, rows, ring, params) for col in columns(state).values()]
+
+
 def ring_width(state: Any) -> int:
     """W of the state's RING and GROWING columns, 0 where it has none."""
     for name, col in columns(type(state)).items():
@@ -138,7 +143,8 @@ def resized(state: Any, rows: int, ring: int, params: Any) -> Any:
         elif col.width == RING and ring != old_ring:
             _relay(old, new, state.first, state.seen)
         elif old.ndim == 2:
-            new[: old.shape[0], : old.shape[1]] = old
+            width = min(old.shape[1], new.shape[1])
+            new[: old.shape[0], :width] = old[:, :width]
         else:
             new[: old.shape[0]] = old
     return fresh

@@ -28,6 +28,7 @@ from pipelines.operator import (
     pack,
     resized,
     ring_width,
+    shapes,
 )
 
 ROWS_START: Final = 64
@@ -105,10 +106,22 @@ class StepRunner:
     def use(self, sets: Sequence[Params]) -> None:
         """Replace the parameter sets; series keep the index of the one they were assigned."""
         assert sets, "a step has at least one set of parameters"
-        row = self._params.row
+        old = self._params
         self._fanout = max(self.operator.fanout(p) for p in sets)
-        self._params = pack(self.operator, list(sets), self._capacity)._replace(row=row)
+        self._params = pack(self.operator, list(sets), self._capacity)._replace(row=old.row)
+        if hasattr(old, "expected_row") and old.expected_row.size == self._params.expected_row.size:
+            self._params = self._params._replace(expected_row=old.expected_row)
         self._sets = len(sets)
+        ring = ring_width(self.state) or RING_START
+        if shapes(self.operator.state, self._capacity, self._params, ring) != [
+            a.shape for a in self.state
+        ]:
+            self.state = resized(self.state, self._capacity, ring, self._params)
+
+    def expect(self, rows: Sequence[int]) -> None:
+        """Tell the kernels that ask for it (`expected_row`) the rows of the expected series."""
+        if rows and hasattr(self._params, "expected_row"):
+            self._params = self._params._replace(expected_row=np.array(rows, np.int64))
 
     def tick(self, clock_ns: I8, n_rows: int, *, append: bool = False) -> Batch:
         """Let series rows [0, n_rows) know that their time has come to `clock_ns[row]`.

@@ -55,6 +55,8 @@ class Places:
         """`groups`: what the rows of the state stand for; `table_in` itself without regrouping."""
         self.unheard: set[int] = set()
         """Rows of expected series that no member has joined."""
+        self.expected: list[int] = []
+        """Rows of expected series, in their order."""
         self.delay_ns = 0
         """How far what comes out is behind what went in."""
         self._group: I4 = np.full(64, FULL, np.int32)
@@ -138,6 +140,7 @@ class Stage:
         self.limits = limits
         self.runner = StepRunner(operator, sets.sets, limits.series_max, limits.state_bytes_max)
         self.places = places or Places(operator, limits.series_max)
+        self.runner.expect(self.places.expected)
         self.places.delay_ns = max(operator.delay_ns(p) for p in sets.sets)
         self._assigned = 0
 
@@ -150,10 +153,18 @@ class Stage:
         self.places.table_in = table_in
         if self.operator.regroup is None:
             self.places.groups = table_in
-        if self.operator.expected is not None:
-            for labels in self.operator.expected(self.sets.sets[0]):
-                self.places.unheard.add(self.places.groups.intern(labels))
+        self.expect()
         return self.places.table_out
+
+    def expect(self) -> None:
+        """Give expected series a row from the start."""
+        if self.operator.expected is not None:
+            groups = self.places.groups
+            known = len(groups)
+            rows = [groups.intern(x) for x in self.operator.expected(self.sets.sets[0])]
+            self.places.unheard.update(row for row in rows if row >= known)
+            self.places.expected = rows
+            self.runner.expect(rows)
 
     def run(self, batch: Batch, clock_ns: I8 | None) -> Batch:
         """What comes of these rows, and then of time having come to `clock_ns` of each row."""
@@ -196,6 +207,7 @@ class Stage:
             self.places.forget()
         self.sets = ParamSets(self.sets.model, options, values)
         self.assign()
+        self.expect()
 
     def group(self, row: int) -> int:
         """Row of the output that a row of the input leads to, FULL when it is ignored."""

@@ -8,6 +8,7 @@ from typing import Any
 from config import references
 from config.model import Pipeline, Value
 from config.tables import Lookup, Table
+from config.wording import members
 from pipelines.series import Labels
 
 
@@ -53,7 +54,7 @@ def with_tables(
     for step in spec.steps:
         model, options = operators[step.name].params, dict(step.options)
         for field, declared in model.model_fields.items():
-            if declared.annotation is Lookup and isinstance(options.get(field), str):
+            if Lookup in members(declared.annotation) and isinstance(options.get(field), str):
                 options[field] = Lookup(options[field], tables.get(options[field]))
         steps.append(step.model_copy(update={"options": options}))
     values, _ = references.with_tables(spec.values, tables)

@@ -129,3 +129,13 @@ def test_of_several_rows_of_a_key_the_latest_holds():
     ]
     assert Table(key="device", rows=rows).by_key["a"]["line"] == 2
     assert since_ns({"from": "1970-01-01T01:00:01+01:00"}) == 1_000_000_000
+
+
+def test_a_hierarchy_in_a_circle_is_pointed_at(tmp_path):
+    main = MAIN.replace("enrich: {table: devices, add: [line]}", "group: {hierarchy: devices}")
+    main = main.replace('{when: {above: "{limit}"}, topic: "a/{line}"}', "{when: {above: 3}}")
+    main = main[: main.index("    values:")]
+    said = problems(tmp_path, text="device,parent\na,b\nb,a\n", main=main)
+    assert "gateway.yaml:10" in said
+    assert "in a circle: a → b → a" in said
+    assert loaded(tmp_path, text="device,parent\na,b\nb,c\n", main=main)

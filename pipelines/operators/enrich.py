@@ -20,7 +20,7 @@ class Enrich(Params):
     """Which table, which of its rows, and what of that row is added."""
 
     table: TableName = Field(description="An entry of `tables`.")
-    on: Name = Field("device", description="Label whose value is the key of the row.")
+    of: Name = Field("device", description="Label whose value is the key of the row.")
     add: OneOrMore = Field((), description="Columns that become labels; an older label gives way.")
     missing: Annotated[Literal["keep", "drop", "mark"], Field()] = Field(
         "keep",
@@ -75,7 +75,7 @@ def regroup(params: Enrich, labels: Labels, group_by: tuple[str, ...]) -> tuple[
     """The same labels and those added; slot 1 for a series that has no row."""
     have = dict(labels)
     table = params.table.table
-    row = table.by_key.get(have.get(params.on, "")) if table is not None else None
+    row = table.by_key.get(have.get(params.of, "")) if table is not None else None
     found = {name: text((row or {}).get(name)) or UNKNOWN for name in params.add}
     return tuple(sorted((have | found).items())), LISTED if row is not None else UNLISTED
 
@@ -87,6 +87,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    example="enrich: {table: devices, on: device, add: [line, hall], missing: keep}",
+    example="enrich: {table: devices, of: device, add: [line, hall], missing: keep}",
     regroup=regroup,
 )
