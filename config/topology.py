@@ -46,6 +46,7 @@ class _Topology:
                 yield entry.document.problem(entry.at("from"), *_wrong_way(looping[entry.name]))
             if entry.whole:  # else what is missing here may be what was left out
                 yield from self._output(entry, entry.spec)
+            yield from self._inhibitor(entry, entry.spec)
             yield from self._values(entry, entry.spec)
             if entry.name not in looping:
                 yield from self._labels(entry, entry.spec)
@@ -77,6 +78,25 @@ class _Topology:
         elif kind == "windows" and not _makes_windows(upstream):
             hint = f"its last step makes no windows: write {{samples: {name}}}"
             yield problem(at, f"pipeline {name!r} has no windows", hint)
+
+    def _inhibitor(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:
+        if spec.alert is None or spec.alert.inhibit_by is None:
+            return
+        by, problem = spec.alert.inhibit_by, entry.document.problem
+        at = entry.at("alert", "inhibit_by", "alerts")
+        other = self.pipelines.get(by.alerts)
+        if other is None:
+            yield problem(at, f"unknown pipeline {by.alerts!r}", nearest(by.alerts, self.pipelines))
+        elif other is entry:
+            yield problem(at, "an alert cannot inhibit itself", "name another pipeline")
+        elif other.spec is not None and other.spec.alert is None:
+            yield problem(at, f"pipeline {by.alerts!r} has no alert", "give it one")
+        else:
+            known = self._outgoing(other)
+            for i, name in enumerate(by.same):
+                if known is not None:
+                    place = entry.at("alert", "inhibit_by", "same", i).place
+                    yield from _unknown(entry, place, name, known)
 
     def _looping(self) -> dict[str, list[str]]:
         """Pipelines that take from themselves, or from too long a chain: name → the way."""
@@ -199,10 +219,22 @@ class _Topology:
                     at = entry.at("values", value, "by", name).best
                     yield from _unknown(entry, at, name, both)
         if outgoing is not None:
+            yield from self._alert_labels(entry, spec, outgoing)
             for path, topic in _topics(spec):
                 for name in TopicTemplate.parse(topic).names:
                     if name not in FIXED_NAMES:
                         yield from _unknown(entry, entry.at(*path).place, name, outgoing)
+
+    def _alert_labels(
+        self, entry: Entry[Pipeline], spec: Pipeline, outgoing: Mapping[str, str]
+    ) -> Iterator[Problem]:
+        if spec.alert is None:
+            return
+        for i, name in enumerate(spec.alert.first_out or ()):
+            yield from _unknown(entry, entry.at("alert", "first_out", i).place, name, outgoing)
+        for i, name in enumerate(spec.alert.inhibit_by.same if spec.alert.inhibit_by else ()):
+            place = entry.at("alert", "inhibit_by", "same", i).place
+            yield from _unknown(entry, place, name, outgoing)
 
     # --- topics --------------------------------------------------------------------------
 

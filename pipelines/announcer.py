@@ -272,7 +272,11 @@ class Announcer:
             if given is Given.ESCALATE:
                 known.escalated = True
             elif given is Given.REMIND and self.alert.remind is not None:
-                due_ns += (time_ns - due_ns) // self.alert.remind * self.alert.remind  # once
+                missed = (time_ns - due_ns) // self.alert.remind
+                if missed:  # time made a leap: the newest reminder is enough
+                    known.due_ns[given] += missed * self.alert.remind
+                    self._next(row, known)
+                    continue
             told += self._move(row, given, due_ns)
         return told
 
@@ -317,10 +321,14 @@ class Announcer:
             del due[Given.ESCALATE]
         if known.place.shelf is not Shelf.TIMED:
             due.pop(Given.RUN_OUT, None)
+        self._next(row, known)
+
+    def _next(self, row: int, known: Occurrence) -> None:
         if row >= self._due_ns.size:
             more = np.full(row + 1, NOT_DUE, np.int64)
             self._due_ns = np.concatenate((self._due_ns, more))
-        self._due_ns[row] = min((due[g] for g in _TIMERS if g in due), default=NOT_DUE)
+        due = (known.due_ns[g] for g in _TIMERS if g in known.due_ns)
+        self._due_ns[row] = min(due, default=NOT_DUE)
 
     def _severity(self, known: Occurrence) -> str:
         severity = str(known.event.data["severity"])
