@@ -153,3 +153,57 @@ def test_state_topic_under_the_own_source(tmp_path):
 def test_parts_with_problems_of_their_own_still_have_their_names(tmp_path):
     text = HEAD + "  p: {from: s, nonsense: 1}\n  q: {from: {samples: p}, publish: {topic: q}}\n"
     assert [p[3] for p in problems(tmp_path, gateway=text)] == ["unknown key 'nonsense'"]
+
+
+def source(options):
+    """A file in which line 2 ends with these options of source s."""
+    text = HEAD.replace("}\npipelines", f", {options}}}\npipelines", 1)
+    assert text != HEAD
+    return text
+
+
+NOTICES = [
+    ("late: side, late_topic: 'late/{devic}'", "the stream has no label 'devic' here",
+     "did you mean 'device'?"),
+    ("future_topic: 'ahead/{channel}'", "the stream has no label 'channel' here",
+     "known here: device, line, site"),
+    ("future_topic: 'plant/{site}/ahead'",
+     "a loop through the broker: 'plant/{site}/ahead' is taken by this source",
+     "its filter is 'plant/{site}/{device}'; give future_topic another first level"),
+    ("late: side, late_topic: 'plant/{line}/{channel}'",
+     "a loop through the broker: 'plant/{line}/{channel}' is taken by this source",
+     "its filter is 'plant/{site}/{device}'; give late_topic another first level"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "what", "hint"), NOTICES)
+def test_topics_of_late_samples_and_of_clocks_that_run_ahead(tmp_path, options, what, hint):
+    [(_, line, _, found, advice)] = problems(tmp_path, gateway=source(options))
+    assert (line, found, advice) == (2, what, hint)
+
+
+def test_topics_of_a_source_that_fit(tmp_path):
+    for options in (
+        "late: side",
+        "late: side, late_topic: 'late/{gateway}/{source}/{line}/{channel}'",
+        "late: drop, future_topic: 'ahead/{source}/{site}/{device}'",
+    ):
+        assert loaded(tmp_path, gateway=source(options)).warnings == ()
+
+
+@pytest.mark.parametrize("late", ["", "late: drop, ", "late: amend, "])
+def test_late_topic_without_late_samples_to_publish(tmp_path, late):
+    [(_, line, _, what, _)] = problems(
+        tmp_path, gateway=source(f"{late}late_topic: 'x/{{device}}'")
+    )
+    assert line == 2
+    assert "late_topic goes with late: side" in what
+
+
+def test_a_source_that_would_take_its_own_notices_is_warned_of(tmp_path):
+    text = "sources:\n  s: {topic: '{site}/{device}/#'}\npipelines:\n"
+    text += f"  p: {{from: s, {OUT}}}\n"
+    [warning] = loaded(tmp_path, gateway=text).warnings
+    assert warning.what == (
+        "a loop through the broker: 'quarantine/{source}/{device}/{site}' is taken by this source"
+    )
