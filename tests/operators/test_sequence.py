@@ -26,6 +26,7 @@ class Played:
         self.options = {"steps": steps, "within": "100s"} | RAW | options
         self.step = runner("sequence", self.options)
         self.names = OPERATOR.params.model_validate(self.options).names
+        self.counts = []
 
     def play(self, text):
         words = [w.split("=") for w in text.split()]
@@ -37,21 +38,21 @@ class Played:
         t_ns = np.rint(np.array(t) * SECOND).astype(np.int64)
         batch = samples(np.zeros(len(x), np.int32), t_ns, np.array(x))
         slot = np.array([self.names.index(n) for n in name], np.int32)
-        return told(kept(self.step.run(GroupedBatch(*batch, slot, slot))))
+        return self.noted(kept(self.step.run(GroupedBatch(*batch, slot, slot))))
 
     def wait(self, second):
-        return told(clock(self.step, second))
+        return self.noted(clock(self.step, second))
 
-
-def told(out):
-    start, end = (out.start_ns / SECOND).tolist(), (out.t_ns / SECOND).tolist()
-    return list(zip(start, end, out.value.tolist(), strict=True))
+    def noted(self, out):
+        self.counts += out.fields[:, 2].tolist()
+        start, end = (out.start_ns / SECOND).tolist(), (out.t_ns / SECOND).tolist()
+        return list(zip(start, end, out.value.tolist(), strict=True))
 
 
 def test_one_after_the_other():
     assert Played([A, B]).play("b1 a2 b3") == [(2, 3, 1)]
     assert Played([A, B]).play("b1 a2 a3 b4 b5") == [(2, 4, 1)]
-    assert Played([A, B, A]).play("a1 b2 a3 b4 a5 a6") == [(1, 3, 1), (5, 5, 1)][:1]
+    assert Played([A, B, A]).play("a1 b2 a3 b4 a5 a6") == [(1, 3, 1)]
 
 
 def test_what_happens_at_the_same_moment_is_not_a_sequence():
@@ -60,6 +61,11 @@ def test_what_happens_at_the_same_moment_is_not_a_sequence():
     assert Played([A, NO_C, B]).play("a1 c1 b2") == [(1, 2, 1)]
     for order in ("a1 b2 c2", "a1 c2 b2"):
         assert Played([A, NO_C, B]).play(order) == [(1, 2, 1)]
+        assert Played([A, NO_C, B, D]).play(order + " d3") == [(1, 3, 1)]
+        assert Played([A, B, C], contiguity="strict").play(order + " c3") == [(1, 3, 1)]
+    twice = Played([A, B], after_match="no_skip")
+    assert twice.play("a1 a1 b2") == [(1, 2, 1)]
+    assert twice.counts == [1]
 
 
 @pytest.mark.parametrize(("contiguity", "matches"), [("strict", []), ("relaxed", [(1, 3, 1)])])
@@ -281,15 +287,17 @@ def test_matches_are_those_of_the_definition(rows, steps, within, event, skip, s
     if not events:
         return
     got = played.feed(events) + played.wait(10_000)
-    want, done = [], -1
+    want, counts, done = [], [], -1
     found = sorted(by_definition(OPERATOR.params.model_validate(played.options), events),
                    key=lambda m: (m[1], m[0]))  # fmt: skip
     for end, same in itertools.groupby(found, key=lambda m: m[1]):
         starts = [start for start, _ in same if not skip or start > done]
         if starts:
             want.append((starts[0], end, 1))
+            counts.append(1 if skip else len(starts))
             done = end
     assert got == want
+    assert played.counts == counts
 
 
 # --- in a pipeline ----------------------------------------------------------------------------
