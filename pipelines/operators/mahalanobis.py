@@ -29,9 +29,7 @@ class Mahalanobis(Params):
     EXTRA_ROWS: ClassVar = ("dimensions", "cells", "limit")
 
     channels: tuple[str, ...] = Field(
-        min_length=2,
-        max_length=16,
-        description="Channels of one device; a score costs time with the cube of their number.",
+        min_length=2, max_length=16, description="Channels of one device; a score costs their cube."
     )
     halflife: Duration = Field(
         86_400 * SECOND, gt=0, description="After this time a sample of the past counts half."
