@@ -253,13 +253,50 @@ def test_more_series_than_at_the_start():
 def test_compiled_equals_interpreted():
     rng = np.random.default_rng(3)
     rows = [
-        (int(rng.integers(3)), i // 3 + int(rng.integers(-4, 5)), 0.5 * i, i // 3)
+        (
+            int(rng.integers(3)),
+            i // 3 + int(rng.integers(-4, 5)) + (500 if i % 29 == 0 else 0),
+            float(rng.integers(3)),
+            i // 3,
+            int(rng.integers(-1, 3)),
+        )
         for i in range(300)
     ]
-    first = stage()
-    compiled = released(first.run(arrivals(rows))) + released(first.tick(T0 + 200 * S))
+
+    def everything():
+        reorder = stage(lateness=1)
+        out = released(reorder.run(arrivals(rows)))
+        seen = [out, late_rows(reorder), [c.tolist() for c in reorder.notices]]
+        seen += [released(reorder.tick(T0 + 200 * S)), reorder.fate.tolist()]
+        return [*seen, reorder.table.clock_ns.tolist()]
+
+    compiled = everything()
     with interpreted():
-        second = stage()
-        plain = released(second.run(arrivals(rows))) + released(second.tick(T0 + 200 * S))
-    assert plain == compiled
-    assert first.fate.tolist() == second.fate.tolist()
+        assert everything() == compiled
+    assert all(n > 0 for n in compiled[4][:4])
+    assert compiled[2][0]
+
+
+def noticed(reorder):
+    found = [c.tolist() for c in reorder.notices[:-1]]
+    return [
+        (s, bool(ended), (arrival - T0) // S, ahead // S, n, (since - T0) // S)
+        for s, ended, arrival, ahead, n, since in zip(*found, strict=True)
+    ]
+
+
+def test_a_device_is_told_of_once_whatever_its_channels():
+    table = SeriesTable(10)
+    for device, channel in [("a", "x"), ("a", "y"), ("b", "x")]:
+        table.intern(make_labels({"device": device, "channel": channel}))
+    reorder = Reorder(table, Rules(0, 60 * S, -1), 100)
+    reorder.run(arrivals([(0, 100, 1.0, 0), (1, 200, 1.0, 0), (2, 60, 1.0, 0)]))
+    assert noticed(reorder) == [(0, False, 0, 100, 1, 0)]
+    reorder.run(arrivals([(1, 59, 1.0, 59), (0, 160, 1.0, 60), (1, 119, 1.0, 119)]))
+    assert noticed(reorder) == []  # well for less than a minute
+    reorder.run(arrivals([(1, 120, 1.0, 120), (0, 121, 1.0, 121)]))
+    assert noticed(reorder) == [(1, True, 120, 200, 3, 0)]
+    reorder.run(arrivals([(0, 500, 1.0, 122)]))
+    assert noticed(reorder) == [(0, False, 122, 378, 1, 122)]
+    reorder.tick(T0 + 300 * S)
+    assert noticed(reorder) == []
