@@ -1,12 +1,16 @@
 """Corrections: whoever keeps the highest revision of each id has what sorted data would have given."""
 
+import json
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.events import ACTIVE, RETRACTED
 from tests.graphs import T0, Feed, S, b, graph
 
+SOURCES = {"boilers": {"topic": "plant/{site}/{device}", "idle_after": "10s"}}
 HOT = {
     "from": "boilers",
     "amend_for": "10m",
@@ -29,17 +33,29 @@ def newest(events):
     return {i: (e.type, e.time_ns, e.data, e.causes) for i, e in held.items() if e.type not in gone}
 
 
-def late(feed, rows, until):
-    """Rows in the order of arrival, then time goes on; everything told."""
-    told = []
-    for row in rows:
-        told += feed.until(row[3])
-        told += feed.send([row])
-    return told + feed.until(until)
+class Played:
+    """Samples as they arrive, then silence; time goes on in steps of two seconds."""
+
+    def __init__(self, pipelines, rows, until=200, cut=1, **more):
+        self.graph = graph(pipelines, sources=SOURCES, **more)
+        self.feed, self.told = Feed(self.graph), []
+        for first in range(0, len(rows), cut):
+            some = rows[first : first + cut]
+            self.until(some[-1][3])
+            self.told += self.feed.send(some)
+        self.until(until)
+
+    def until(self, second):
+        while self.feed.ticked + 2 * S <= T0 + second * S:
+            self.feed.ticked += 2 * S
+            self.told += self.graph.tick(self.feed.ticked)
+
+    def counts(self, name):
+        return {k: p.counters().get(name, 0) for k, p in self.graph.pipelines.items()}
 
 
 def played(pipelines, rows, until=200, **more):
-    return late(Feed(graph(pipelines, **more)), rows, until)
+    return Played(pipelines, rows, until, **more).told
 
 
 def test_a_window_that_was_told_is_told_again_with_the_late_sample():
@@ -137,11 +153,84 @@ def arrivals(draw):
     return noisy(draw(st.integers(0, 2**32)), draw(st.integers(5, 60)))
 
 
-@settings(max_examples=200, deadline=None)
+def converges(pipelines, rows):
+    ordered = [(t, labels, x, t) for t, labels, x, _ in sorted(rows, key=lambda r: r[0])]
+    want = newest(played(pipelines, ordered, 220))
+    late = Played(pipelines, sorted(rows, key=lambda r: r[3]), 220)
+    assert newest(late.told) == want
+    assert set(late.counts("amend_differs").values()) == {0}
+    assert set(late.counts("amend_too_late").values()) == {0}
+
+
+@settings(max_examples=25, deadline=None)
 @given(rows=arrivals())
 def test_corrected_in_the_end_is_what_sorted_data_gives(rows):
-    pipelines = CHAIN
-    ordered = [(t, labels, x, t) for t, labels, x, _ in sorted(rows, key=lambda r: r[0])]
-    want = newest(played(pipelines, ordered, 300))
-    got = newest(played(pipelines, sorted(rows, key=lambda r: r[3]), 300))
-    assert got == want
+    converges(CHAIN, rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=arrivals())
+def test_the_same_for_steps_over_groups(rows):
+    converges(GROUPS, rows)
+
+
+@settings(max_examples=12, deadline=None)
+@given(rows=arrivals())
+def test_what_is_settled_while_it_goes_on_was_told_so(rows):
+    converges(json.loads(json.dumps(CHAIN | GROUPS).replace("10m", "70s")), rows)
+
+
+@pytest.mark.nightly
+@settings(max_examples=2_000, deadline=None)
+@given(rows=arrivals())
+def test_corrected_in_the_end_many_times(rows):
+    converges(json.loads(json.dumps(CHAIN | GROUPS).replace("10m", "70s")), rows)
+
+
+def test_too_late_is_left_out_and_counted():
+    rows = [(t, b("b1"), t, t) for t in range(0, 300, 2)]
+    pipelines = {"m": json.loads(json.dumps(MINUTES).replace("10m", "60s"))}
+    far = Played(pipelines, [*rows, (5, b("b1"), 100, 300)], 320)
+    assert far.counts("amend_too_late") == {"m": 1}
+    assert all(e.revision == 1 for e in far.told)
+
+
+def test_a_sample_that_is_known_already_changes_nothing():
+    rows = [(t, b("b1"), t, t) for t in range(60)]
+    again = Played({"m": MINUTES}, [*rows, (5, b("b1"), 5, 60)], 80)
+    assert again.counts("amend_duplicate") == {"m": 1}
+    assert all(e.revision == 1 for e in again.told)
+
+
+def test_an_alert_that_was_taken_back_comes_back_with_a_higher_revision():
+    rows = [(t, b("b1"), 95 if t > 10 else 20, t) for t in range(14)]
+    rows += [(12.5, b("b1"), 50, 13.5), (14, b("b1"), 95, 16), (15, b("b1"), 95, 17)]
+    told = played({"hot": HOT}, rows, 60)
+    assert [(e.type.rsplit(".")[-1], e.revision) for e in told] == [
+        ("active", 1),
+        ("retracted", 2),
+        ("active", 1),
+    ]
+    assert len(newest(told)) == 1
+
+
+@pytest.mark.parametrize("cut", [2, 7, 50])
+def test_the_same_corrections_however_the_stream_is_cut(cut):
+    pipelines = CHAIN | GROUPS
+    # Whole seconds: all that arrives between two ticks may come in one batch.
+    rows = [(t, labels, x, np.floor(a / 2) * 2 + 1) for t, labels, x, a in noisy(3, 60)]
+    rows = sorted(rows, key=lambda r: r[3])
+    groups = {}
+    for row in rows:
+        groups.setdefault(row[3], []).append(row)
+
+    def told(size):
+        made = Played(pipelines, [], 0)
+        for second, some in groups.items():
+            made.until(second)
+            for first in range(0, len(some), size):
+                made.told += made.feed.send(some[first : first + size])
+        made.until(300)
+        return sorted(map(repr, made.told))
+
+    assert told(cut) == told(1)
