@@ -64,9 +64,9 @@ class Budgeted(Params):
 
     false_alarms: Budget | None = Field(
         None,
-        description="Alerts that chance may raise in each series, such as 1/30d, instead of a "
-        "limit: it follows from theory at first and from the series' own scores after about as "
-        "long as that; the score is then given in limits.",
+        description="How often chance may raise an alert in each series, such as 1/30d, instead "
+        "of a limit: that follows from theory at first, and after about that time from the "
+        "series' own scores, which are then given in limits.",
     )
 
     @model_validator(mode="after")
@@ -151,7 +151,7 @@ def limit_now(row: F8, theory: F8, budget_ns: int, t_ns: int) -> float:
             row[GAP_NS] = gap
     row[LAST_NS] = t_ns
     row[GAPS_SEEN] += 1
-    if row[SEEN] < EVERY or row[SEEN] % EVERY == 0:
+    if row[SEEN] < EVERY or int(row[SEEN]) % EVERY == 0:
         if row[SEEN] >= max(HORIZON * run_length(row, budget_ns), HORIZON_MIN):
             halve(row)
         renew(row, theory, budget_ns)
