@@ -1,9 +1,10 @@
-"""Reorder: the time stage of one source, which keeps what `pipelines.order` works on."""
+"""Reorder: the time stage of one source, which keeps what `pipelines.admission` works on."""
 
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from pipelines.admission import admit, advance, release
 from pipelines.batch import BAD, GOOD, I8, Batch, new_batch, rows, samples
 from pipelines.order import (
     USED,
@@ -12,14 +13,11 @@ from pipelines.order import (
     Notices,
     Rules,
     Times,
-    admit,
-    advance,
     new_ahead,
     new_arrivals,
     new_notices,
     new_pool,
     new_times,
-    release,
 )
 from pipelines.series import Labels, SeriesTable, without_channel
 
