@@ -29,6 +29,7 @@ from config.references import (
     with_tables,
 )
 from config.tables import Lookup, Table, read_table
+from config.topics import TopicFilter
 from config.topology import check
 from config.wording import nearest
 
@@ -137,11 +138,24 @@ class _Loader:
             entry.spec, document = read_table(entry.spec, path)
             self.files.append(path)
             self.documents.append(document)
+        self._taken(entry)
+
+    def _taken(self, entry: Entry[Table] | Entry[Source]) -> None:
+        """A problem where messages of this source or table also fill another table."""
+        topic = entry.spec.topic if entry.spec is not None else None
+        for name, other in self.tables.items():
+            filled = other.spec.topic if other.spec is not None else None
+            if other is entry or topic is None or filled is None:
+                continue
+            if TopicFilter.parse(topic).overlaps(TopicFilter.parse(filled)):
+                what = f"messages on {topic!r} also fill table {name!r}, from {filled!r}"
+                entry.document.add(entry.at("topic"), what)
 
     def _source(self, entry: Entry[Source]) -> None:
         self.sources[entry.name] = entry
         if entry.spec is None:
             return
+        self._taken(entry)
         document, written = entry.document, entry.at("decode")
         if not isinstance(entry.spec.decode, dict):
             name, place, options = entry.spec.decode, written.place, Node({}, written.best)

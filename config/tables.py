@@ -8,7 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SkipValidation,
+    WithJsonSchema,
+    model_validator,
+)
 
 from config.nodes import Document, Node, Place, read_document
 from config.params import Options
@@ -92,7 +99,7 @@ class Lookup(NamedTuple):
     """A table as an operator's parameter: its name as written, and what it holds once known."""
 
     name: str
-    table: Table | None = None
+    table: SkipValidation[Table | None] = None
 
 
 def _lookup(value: object) -> object:

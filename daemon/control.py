@@ -19,6 +19,7 @@ from config.topics import TopicFilter, TopicTemplate
 from daemon.commands import answer, parse
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message, Outgoing
+from daemon.rows import RowReader
 from pipelines.alerting import Past
 from pipelines.announcer import Refused
 from pipelines.events import Event, rfc3339_ns
@@ -43,11 +44,12 @@ class Control:
         if gateway.command_topic is not None:
             template = TopicTemplate.parse(gateway.command_topic)
             self._command = template.render({"gateway": gateway.gateway})
+        self._rows = RowReader(gateway.tables)
         self._known: dict[str, bool] = {}
 
     def filters(self) -> dict[str, int]:
-        """What to subscribe to for commands."""
-        return {self._command: 1} if self._command else {}
+        """What to subscribe to for commands and for rows of tables."""
+        return ({self._command: 1} if self._command else {}) | self._rows.filters()
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -72,6 +74,9 @@ class Control:
         topic, answers = self._answer_topic(message), list[Outgoing]()
         told: list[Event] = []
         try:
+            if self._rows.takes(message.topic):
+                graph.tables.change(*self._rows.read(message))
+                return [], []  # counted once it is known whether the tables can have it
             if not asking:
                 told = self._recall(message, graph)
             elif topic is None:
@@ -86,6 +91,16 @@ class Control:
             return [], answers
         self._ledger.count(Count.MESSAGES_ACCEPTED, source=SOURCE)
         return told, answers
+
+    def settle(self, graph: Graph) -> None:
+        """Let changed rows of tables count from here on."""
+        taken, refused = graph.settle_tables()
+        self._ledger.count(Count.MESSAGES_ACCEPTED, taken, source=SOURCE)
+        if refused:
+            self._ledger.count(
+                Count.MESSAGES_REJECTED, refused, reason=Reason.BAD_SHAPE, source=SOURCE
+            )
+            log.warning("Rows that no table can have", extra={"facts": {"rows": refused}})
 
     # --- inside --------------------------------------------------------------------------
 
@@ -118,8 +133,10 @@ class Control:
         return known
 
     def _is_ours(self, topic: str) -> bool:
-        return topic == self._command or any(
-            f.match(topic) is not None for f in self._states.values()
+        return (
+            topic == self._command
+            or self._rows.takes(topic)
+            or any(f.match(topic) is not None for f in self._states.values())
         )
 
     def _recall(self, message: Message, graph: Graph) -> list[Event]:

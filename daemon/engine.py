@@ -122,6 +122,7 @@ class Engine:
                     events, answers = self._control.apply(message, self.graph)
                     told += events
                     self.outbox.put(answers)
+                self._control.settle(self.graph)
             else:
                 read = {s: self._readers[s].read(few) for s, few in self._router.split(some)}
                 told += self.graph.run(read)

@@ -5,12 +5,14 @@ from typing import Any, Final
 
 from config.model import Gateway, Source
 from config.model import Pipeline as Spec
+from config.tables import Table
 from pipelines import notices
 from pipelines.alerting import Past
 from pipelines.announcer import Order, Refused
 from pipelines.batch import Batch
 from pipelines.core import NOTHING
 from pipelines.events import Event
+from pipelines.lookups import Tables
 from pipelines.operator import Operator
 from pipelines.order import Arrivals, Rules
 from pipelines.pipeline import Flow, Pipeline
@@ -55,7 +57,8 @@ class Graph:
     ) -> None:
         """`keep`: the graph before a reload, whose unchanged parts go on with their state."""
         limits = gateway.limits
-        self.gateway = gateway
+        self.gateway, self.operators = gateway, operators
+        self.tables: Tables = Tables(gateway.tables, keep.tables if keep else None)
         self.sources: dict[str, SourceStage] = {}
         self.pipelines: dict[str, Pipeline] = {}
         kept = _unchanged(keep, gateway) if keep else set()
@@ -67,7 +70,7 @@ class Graph:
                     source, limits.series_max, limits.reorder_samples_max
                 )
         for name in in_order(gateway):
-            spec = with_tables(gateway.pipelines[name], operators, gateway.tables)
+            spec = with_tables(gateway.pipelines[name], operators, self.tables.current)
             if keep and f"pipeline {name}" in kept:
                 self.pipelines[name] = keep.pipelines[name]
                 self.pipelines[name].present(spec)
@@ -84,6 +87,27 @@ class Graph:
                 other = self.pipelines[alert.inhibit_by.alerts].alerting
                 assert other is not None, "checked when the configuration was read"
                 pipeline.alerting.announcer.inhibitor = other.active_values
+
+    def settle_tables(self) -> tuple[int, int]:
+        """Let the changes noted in `tables` count from here on; (taken, refused)."""
+        if not self.tables.changes:
+            return 0, 0
+        pipelines = self.gateway.pipelines
+        before = {
+            n: with_tables(s, self.operators, self.tables.current) for n, s in pipelines.items()
+        }
+
+        def filled(tables: Mapping[str, Table]) -> dict[str, Spec]:
+            made = {n: with_tables(s, self.operators, tables) for n, s in pipelines.items()}
+            return {n: spec for n, spec in made.items() if spec.steps != before[n].steps}
+
+        def fits(tables: Mapping[str, Table]) -> bool:
+            return all(self.pipelines[n].takes(spec) for n, spec in filled(tables).items())
+
+        names, taken, refused = self.tables.settle(fits)
+        for name, spec in filled(self.tables.current).items() if names else ():
+            self.pipelines[name].present(spec)
+        return taken, refused
 
     def run(self, arrivals: Mapping[str, Arrivals]) -> list[Event]:
         """Take decoded samples of some sources, in the order of their arrival."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
 from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
@@ -151,7 +152,7 @@ class Pipeline:
         found = self.table.find(labels)
         assert found is not None, "just recalled"
         if self._amender is not None:
-            self._amender.recalled(found, past.since_ns, past.value, past.worst)
+            self._amender.recalled(found, past.since_ns, past.value, past.worst, past.level)
         row = np.array([found], np.int32)
         batch = samples(row, np.array([past.since_ns], np.int64), np.ones(1))
         return Flow(batch, self.table, (self.alerting.alert_id(labels, past.since_ns),))
@@ -175,6 +176,15 @@ class Pipeline:
         at_ns = np.array([max(int(self.table.clock_ns[row]), since_ns)], np.int64)
         ended = samples(np.array([row], np.int32), at_ns, np.zeros(1))
         return told, Flow(ended, self.table, (told[-1].id if told else "",))
+
+    def takes(self, spec: Spec) -> bool:
+        """Whether the steps can go on with other contents of their tables."""
+        try:
+            for stage, step in zip(self.core.stages, spec.steps, strict=True):
+                ParamSets(stage.operator.params, step.options, spec.values)
+        except ValidationError:
+            return False
+        return True
 
     def present(self, spec: Spec) -> None:
         """Take what does not touch the state: topics, texts, severity, per-device values."""

@@ -139,3 +139,8 @@ def test_a_hierarchy_in_a_circle_is_pointed_at(tmp_path):
     assert "gateway.yaml:10" in said
     assert "in a circle: a → b → a" in said
     assert loaded(tmp_path, text="device,parent\na,b\nb,c\n", main=main)
+
+
+def test_a_topic_fills_a_table_or_is_a_source_and_not_both(tmp_path):
+    main = MAIN.replace("file: %s", 'topic: "plant/+/{device}"')
+    assert "also fill table 'devices'" in problems(tmp_path, main=main)
