@@ -120,18 +120,16 @@ class Alerting:
 
     def corrected(self, told: Sequence[Event]) -> list[Event]:
         """What goes out of corrections, each with what the alert of its series is now."""
-        out = []
-        for event in told:
-            row = self.table.find(event.labels)
-            assert row is not None, "it was told of a row"
-            known = self.announcer.find(row)
-            held = known is not None and known.place.quiet and not known.place.told
-            if known is None or not held or known.alert != event.data["alert"]:
-                out.append((row, event))
-        for event in told:
-            row = self.table.find(event.labels)
-            if row is not None:
-                self.announcer.correct(row, self._present(row))
+        rows = [self.table.intern(event.labels) for event in told]
+        out = [
+            (row, event)
+            for row, event in zip(rows, told, strict=True)
+            if self.announcer.goes_out(row, event)
+        ]
+        raised = {event.data["alert"]: event for event in told if event.type == events.ACTIVE}
+        for row in dict.fromkeys(rows):
+            now = self._present(row)
+            self.announcer.correct(row, now, raised.get(now.data["alert"]) if now else None)
         return [replace(event, standing=Standing(self._stands(row))) for row, event in out]
 
     def retire(self, reason: str) -> list[Event]:

@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.batch import I4, I8, copied
-from pipelines.core import Core
+from pipelines.batch import I4, I8, copied, samples
+from pipelines.core import RESET, Core
 from pipelines.events import Event
 from pipelines.history import NO_ROWS, History, Rows, latest, together
 from pipelines.series import FULL, NEVER
@@ -56,8 +56,14 @@ Run = Callable[[Core, Rows, Sequence[I8] | None], dict[int, Told]]
 class Amender:
     """Keeps what is needed to correct one pipeline, and corrects it."""
 
-    def __init__(self, live: Core, run: Run, amend_for_ns: int, rows_max: int) -> None:
-        """`rows_max`: rows kept at most; beyond them the oldest are settled early."""
+    def __init__(
+        self, live: Core, run: Run, amend_for_ns: int, rows_max: int, *, named: bool
+    ) -> None:
+        """`rows_max`: rows kept at most; beyond them the oldest are settled early.
+
+        `named`: rows come with the events that they are about.
+        """
+        self._named = named
         self.live, self._run = live, run
         self._settled, self._replay = live.twin(), live.twin()
         self.amend_for_ns, self.rows_max = amend_for_ns, rows_max
@@ -141,10 +147,23 @@ class Amender:
             mine.items |= some.items
             mine.events |= some.events
 
-    def recalled(self, row: int, since_ns: int, value: float, worst: float) -> None:
+    def recalled(
+        self, row: int, since_ns: int, value: float, worst: float, level: str | None
+    ) -> None:
         """An alert was active before the start: so it is in what is settled."""
         if self._settled.watch is not None:
-            self._settled.watch.recall(row, since_ns, value, worst)
+            self._settled.watch.recall(row, since_ns, value, worst, level)
+
+    def reset(self, row_out: int, t_ns: int) -> None:
+        """Somebody has reset an alert: whatever is taken again, it ended then."""
+        self._grow()
+        mark = samples(
+            self._of_steps[-1][[row_out]],
+            np.array([t_ns], np.int64),
+            np.array([float(row_out)]),
+            np.array([RESET], np.uint8),
+        )
+        self._history.add(Rows(mark, ("",) if self._named else ()))
 
     # --- at ticks ------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from pipelines.series import NEVER, Labels, SeriesTable
 
 NOT_DUE: Final = np.iinfo(np.int64).max
 COMMENTS_MAX: Final = 8
+PASSED_OVER_MAX: Final = 100_000
 SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
 
 Active = Callable[[tuple[str, ...]], set[tuple[str | None, ...]]]
@@ -93,6 +94,9 @@ class Announcer:
         """Row by id of the alert."""
         self._due_ns: I8 = np.full(64, NOT_DUE, np.int64)
         self._held: dict[int, None] = {}
+        """Rows that wait until it is known whether they are inhibited."""
+        self._passed_over: dict[str, None] = {}
+        """Ids of events that were not told: corrections of them are no news either."""
         self._first: dict[tuple[str | None, ...], int] = {}
         """Active alerts by values of the `first_out` labels."""
         self._ticks = 0
@@ -113,6 +117,12 @@ class Announcer:
 
     def hear(self, row: int, event: Event, *, ticking: bool) -> list[Event]:
         """What is told when the condition of a series has changed."""
+        told = self._hear(row, event, ticking=ticking)
+        if all(said.id != event.id for said in told):
+            self._pass_over(event)
+        return told
+
+    def _hear(self, row: int, event: Event, *, ticking: bool) -> list[Event]:
         known = self._open.get(row)
         if event.type == events.ACTIVE:
             told = self._until(row, event.time_ns - 1)
@@ -214,22 +224,37 @@ class Announcer:
             self._join(row, known, first=data.get("first_out"))
         self._retime(row, known, Place(), Given.RAISE, told_ns)
 
-    def correct(self, row: int, event: Event | None) -> None:
-        """Agree with what a correction has told: the alert as it is now, None when it is not."""
+    def goes_out(self, row: int, event: Event) -> bool:
+        """Whether a correction is news: not of what was never told, nor while all is quiet."""
+        if event.id in self._passed_over:
+            return False
         known = self._open.get(row)
-        if event is None:
-            if known is not None and known.place.alarm is not Alarm.NORMAL:
-                self._move(row, Given.END, known.event.time_ns)
-        elif known is None or known.alert != event.data["alert"]:
-            if known is not None and known.place.alarm is not Alarm.NORMAL:
-                self._move(row, Given.END, known.event.time_ns)
-            known = self._begin(row, event)
-            self._move(row, Given.RAISE, event.time_ns)
-            known.place = known.place._replace(told=True)
-        else:
+        if event.correction or known is None or not known.place.quiet or known.place.told:
+            return True
+        self._pass_over(event)
+        return False
+
+    def correct(self, row: int, event: Event | None, raised: Event | None) -> None:
+        """Agree with what a correction has told: the alert as it is now, None when it is not.
+
+        `raised`: the event that says so, when it was among those corrected.
+        """
+        known = self._open.get(row)
+        if known is not None and event is not None and known.alert == event.data["alert"]:
             known.event = event
+            return
+        if known is not None and known.place.alarm is not Alarm.NORMAL:
+            self._move(row, Given.END, known.event.time_ns)
+        if event is not None:
+            self._begin(row, raised or event)
+            self._move(row, Given.RAISE, event.time_ns)
 
     # --- inside --------------------------------------------------------------------------
+
+    def _pass_over(self, event: Event) -> None:
+        if len(self._passed_over) >= PASSED_OVER_MAX:
+            del self._passed_over[next(iter(self._passed_over))]
+        self._passed_over[event.id] = None
 
     def _begin(self, row: int, event: Event) -> Occurrence:
         fresh = Occurrence(event.data["alert"], event, event)
@@ -338,6 +363,8 @@ class Announcer:
 
     def _say(self, known: Occurrence, said: Said, at_ns: int, order: Order | None) -> Event:
         added = known.added()
+        if said is Said.ACTIVE:
+            self._passed_over.pop(known.raised.id, None)
         if known.escalated:
             added["severity"] = self._severity(known)
         if said is Said.ACTIVE and known.event is known.raised and not added:

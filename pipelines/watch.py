@@ -169,11 +169,6 @@ class Watch:
         self.sync()
         return self.limits.sets[self._of_row[row]]
 
-    def level(self, row: int) -> Level:
-        """Level that a series is at, the first one while its alert is not active."""
-        levels = self.chosen(row).limits.levels
-        return levels[max(int(self.state.level[row]), 1) - 1]
-
     def active(self) -> list[int]:
         """Rows of the series whose alert is active."""
         state = self.state
