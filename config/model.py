@@ -158,6 +158,11 @@ class Source(Options):
         description="Silence after which time goes on without samples; "
         "default: 5 times the series' own usual gap.",
     )
+    feedback: bool = Field(
+        False,
+        description="Groups that a pipeline publishes may come back in here as members of larger "
+        "groups: allowed for steps group: {hierarchy: ..., levels: 1}, which end at the top.",
+    )
     qos: Literal[0, 1] = 1
     durability: Literal["committed", "none"] = "none"
 

@@ -58,6 +58,11 @@ class Params(Options):
     """Parameters of one operator; each field becomes one column that its kernel reads."""
 
     @property
+    def climbs(self) -> bool:
+        """Whether what comes out is above what went in, in an order without circles."""
+        return False
+
+    @property
     def columns_needed(self) -> tuple[str, ...]:
         """Columns that a table named in these parameters must have."""
         return ()

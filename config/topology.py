@@ -35,9 +35,20 @@ class _Topology:
     pipelines: Pipelines
     gateway: str
     looping: dict[str, list[str]] = field(default_factory=dict)
+    filters: dict[str, TopicFilter] = field(default_factory=dict)
+    """What each source takes."""
+    feeding: dict[str, list[tuple[tuple[str, ...], str, Entry[Source]]]] = field(
+        default_factory=dict
+    )
+    """By pipeline, see `_published_to`."""
 
     def problems(self) -> Iterator[Problem]:
         self.looping = looping = self._looping()
+        self.filters = {
+            name: TopicFilter.parse(entry.spec.topic)
+            for name, entry in self.sources.items()
+            if entry.spec is not None
+        }
         for entry in self.pipelines.values():
             if entry.spec is None:
                 continue
@@ -244,13 +255,22 @@ class _Topology:
         if source is None or source.spec is None:
             return
         taken = TopicFilter.parse(source.spec.topic)
-        known = {n: v for n, v in (self._outgoing(entry) or {}).items() if v}
-        known |= {"gateway": self.gateway, "pipeline": entry.name}
-        for path, topic in _topics(spec):
-            if TopicTemplate.parse(topic).as_filter(known).overlaps(taken):
+        upward = any(params.climbs for _, params in entry.steps or ())
+        for path, topic, other in self._published_to(entry, spec):
+            at = entry.at(*path)
+            if other is not source:
+                if source.name in self._reached(other.name, set()):
+                    what = f"a loop through the broker: {topic!r} is taken by source {other.name!r}"
+                    hint = f"what comes of it leads back to source {source.name!r}"
+                    yield entry.document.problem(at, what, hint)
+            elif source.spec.feedback and not upward:
+                what = "what comes back in must get further up each time, and would not"
+                hint = "feedback needs a step group: {hierarchy: ..., levels: 1}"
+                yield entry.document.problem(at, what, hint)
+            elif not source.spec.feedback:
                 what = f"a loop through the broker: {topic!r} is taken by source {source.name!r}"
                 hint = f"its filter is {source.spec.topic!r}; publish under another first level"
-                yield entry.document.problem(entry.at(*path), what, hint)
+                yield entry.document.problem(at, what, hint)
         if spec.alert is not None and spec.alert.topic is None:
             default = TopicTemplate.parse(f"alerts/{entry.name}")
             below = TopicFilter.parse(f"{default.text}/#")
@@ -258,6 +278,37 @@ class _Topology:
                 what = f"a loop through the broker: alerts are taken by source {source.name!r}"
                 hint = f"the default topic is {default.text}/...; give the alert a topic"
                 yield entry.document.problem(entry.at("alert").best, what, hint)
+
+    def _published_to(
+        self, entry: Entry[Pipeline], spec: Pipeline
+    ) -> list[tuple[tuple[str, ...], str, Entry[Source]]]:
+        """(path, topic, source) of every source that takes what a pipeline publishes."""
+        if entry.name not in self.feeding:
+            known = {n: v for n, v in (self._outgoing(entry) or {}).items() if v}
+            known |= {"gateway": self.gateway, "pipeline": entry.name}
+            published = [
+                (path, topic, TopicTemplate.parse(topic).as_filter(known))
+                for path, topic in _topics(spec)
+            ]
+            self.feeding[entry.name] = [
+                (path, topic, self.sources[name])
+                for path, topic, made in published
+                for name, taken in self.filters.items()
+                if made.overlaps(taken)
+            ]
+        return self.feeding[entry.name]
+
+    def _reached(self, name: str, seen: set[str]) -> set[str]:
+        """Sources that are fed, over however many pipelines, by what comes of a source."""
+        if name in seen:
+            return seen
+        seen.add(name)
+        for entry in self.pipelines.values():
+            root = self._root(entry) if entry.spec is not None else None
+            if entry.spec is not None and root is not None and root.name == name:
+                for _, _, source in self._published_to(entry, entry.spec):
+                    self._reached(source.name, seen)
+        return seen
 
     def _notices(self, entry: Entry[Source], spec: Source) -> Iterator[Problem]:
         """Topics on which a source tells of late samples and of clocks that run ahead."""
@@ -321,6 +372,8 @@ def _topics(spec: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
             yield ("alert", "topic"), f"state/{spec.alert.topic}"
     if spec.alert is not None and spec.alert.state_topic is not None:
         yield ("alert", "state_topic"), spec.alert.state_topic
+    if spec.alert is not None and spec.alert.on_retract is not None:
+        yield ("alert", "on_retract", "publish"), spec.alert.on_retract.publish
     if spec.publish is not None:
         yield ("publish", "topic"), spec.publish.topic
 

@@ -49,10 +49,8 @@ class Group(Params):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.max_age < self.every:
-            raise ValueError("max_age is shorter than every: nobody would ever count")
-        if self.wait > 1000 * self.every:
-            raise ValueError("wait is more than 1000 times every")
+        if self.max_age < self.every or self.wait > 1000 * self.every:
+            raise ValueError("max_age is at least every, and wait at most 1000 times every")
         parents(self)  # a hierarchy with a circle is refused
         return self
 
@@ -60,6 +58,11 @@ class Group(Params):
     def columns_needed(self) -> tuple[str, ...]:
         """Columns that the hierarchy must have."""
         return (self.parent,) if self.hierarchy is not None else ()
+
+    @property
+    def climbs(self) -> bool:
+        """A group is above its members."""
+        return self.hierarchy is not None and self.levels == 1
 
     @property
     def buckets(self) -> int:
