@@ -105,6 +105,21 @@ class InhibitBy(Options):
     )
 
 
+Payload = str | dict[str, str | float | bool | None]
+
+
+class OnRetract(Options):
+    """What undoes an action that somebody took because of an alert that should not have been."""
+
+    publish: TemplateText = Field(description="Where to; {name} is filled with that label.")
+    payload: Payload | None = Field(
+        None,
+        description="Text, or names with values; {labels}, {alert}, {since} and the names of "
+        "labels are filled in texts. Default: the event that takes the alert back.",
+    )
+    qos: QoS = 1
+
+
 class Alert(Options):
     """What is told, to whom, when the condition becomes true and when it ends."""
 
@@ -136,6 +151,11 @@ class Alert(Options):
     inhibit_by: InhibitBy | None = None
     shelve_max: Duration = Field(
         8 * 3600 * SECOND, gt=0, description="Longest time that an alert may be shelved for."
+    )
+    on_retract: OnRetract | None = Field(
+        None,
+        description="Published when late samples show that the alert should not have been raised; "
+        "with amend_for.",
     )
     message: str | None = Field(
         None, max_length=500, description="Text for people; {labels}, {value}, {limit} are filled."

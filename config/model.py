@@ -282,6 +282,14 @@ class Pipeline(Options):
     values: dict[Name, Annotated[Value, BeforeValidator(_value)]] = Field(default_factory=dict)
     description: str | None = Field(None, max_length=1000)
 
+    @model_validator(mode="after")
+    def _can_retract(self) -> "Pipeline":
+        asked = [self.amend_for, *(step.options.get("amend_for") for step in self.steps)]
+        undo = self.alert is not None and self.alert.on_retract is not None
+        if undo and isinstance(self.from_, str) and not any(asked):
+            raise ValueError("on_retract needs amend_for: 10m, or nothing is ever retracted")
+        return self
+
 
 class Http(Options):
     """Metrics and health over HTTP."""

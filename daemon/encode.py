@@ -5,14 +5,16 @@ user properties repeat the attributes for consumers that route without reading p
 Attribute names: CloudEvents 1.0.2, with its extensions `causationid` and `severitytext`.
 """
 
+import re
 from typing import Any, Final
 
 import orjson
 
+from config.alert import OnRetract
 from config.model import Gateway, Source
 from config.model import Pipeline as Spec
 from config.topics import TopicTemplate, safe
-from daemon.messages import Outgoing
+from daemon.messages import Kind, Outgoing
 from pipelines import events, notices
 from pipelines.events import Event, rfc3339
 from pipelines.series import series_key
@@ -45,17 +47,7 @@ class Encoder:
             return [Outgoing(topic, payload, 1, False, "sample", properties, CONTENT_TYPE)]
         route = self._routes[event.pipeline]
         if event.type in _PUBLISHED:
-            return [
-                Outgoing(
-                    topic=route.publish(event),
-                    payload=payload,
-                    qos=route.publish_qos,
-                    retain=route.retain,
-                    kind="window" if "window" in event.type else "sample",
-                    properties=properties,
-                    content_type=CONTENT_TYPE,
-                )
-            ]
+            return self._published(route, event)
         topic, state_topic = route.alert(event)
         told = Outgoing(topic, payload, route.alert_qos, False, "alert", properties, CONTENT_TYPE)
         if event.standing is None:
@@ -63,7 +55,13 @@ class Encoder:
         else:
             stands = event.standing.event
         if stands is None:
-            return [told, Outgoing(state_topic, b"", route.alert_qos, True, "state")]
+            state = Outgoing(state_topic, b"", route.alert_qos, True, "state")
+            undone = route.undone(event) if event.type == events.RETRACTED[events.ACTIVE] else None
+            if undone is None:
+                return [told, state]
+            topic, text = undone
+            undoing = Outgoing(topic, text or payload, route.undo_qos, False, "alert")
+            return [told, state, undoing]
         if stands is not event:
             payload, properties = self._written(stands)
         state = Outgoing(
@@ -74,6 +72,21 @@ class Encoder:
     def state_filters(self) -> list[str]:
         """MQTT filters for the retained states of every alert."""
         return [found for route in self._routes.values() if (found := route.state_filter())]
+
+    def _published(self, route: "_Route", event: Event) -> list[Outgoing]:
+        """A sample or window; what is kept is the newest, also when an older one is corrected."""
+        kind: Kind = "window" if "window" in event.type else "sample"
+        stands = event.standing.event if event.standing else event
+        newest = stands is not None and stands.id == event.id
+        shown = [(event, route.retain and newest)]
+        if route.retain and stands is not None and not newest:
+            shown.append((stands, True))
+        made = []
+        for each, retain in shown:
+            payload, properties = self._written(each)
+            topic, qos = route.publish(each), route.publish_qos
+            made.append(Outgoing(topic, payload, qos, retain, kind, properties, CONTENT_TYPE))
+        return made
 
     def _written(self, event: Event) -> tuple[bytes, tuple[tuple[str, str], ...]]:
         """Payload and user properties."""
@@ -109,14 +122,18 @@ class _Route:
         self._fixed = {"gateway": gateway, "pipeline": name}
         self._alerts = spec.alert is not None
         self._alert = self._state = self._publish = None
+        self._undo: OnRetract | None = None
         self._defaults: dict[tuple[str, ...], TopicTemplate] = {}
         """By names of labels: all series of a pipeline have the same, or a few kinds."""
-        self.alert_qos = self.publish_qos = 1
+        self.alert_qos = self.publish_qos = self.undo_qos = 1
         self.retain = False
         if spec.alert is not None:
             self.alert_qos = spec.alert.qos
             self._alert = _template(spec.alert.topic)
             self._state = _template(spec.alert.state_topic)
+            self._undo = spec.alert.on_retract
+            if self._undo is not None:
+                self.undo_qos = self._undo.qos
         if spec.publish is not None:
             self._publish = _template(spec.publish.topic)
             self.publish_qos, self.retain = spec.publish.qos, spec.publish.retain
@@ -135,6 +152,28 @@ class _Route:
         if self._alert is not None:
             return f"state/{self._alert.as_filter(self._fixed).subscription}"
         return f"state/alerts/{self._fixed['pipeline']}/#"
+
+    def undone(self, event: Event) -> tuple[str, bytes] | None:
+        """Topic and payload of what undoes an alert; no payload: the retraction itself."""
+        if self._undo is None or event.data["retracts"] != events.ACTIVE:
+            return None
+        words = {
+            **{name: str(event.data[name]) for name in ("alert", "since", "pipeline")},
+            "labels": series_key(event.labels),
+            **dict(event.labels),
+        }
+
+        def filled(value: object) -> object:
+            if not isinstance(value, str):
+                return value
+            return re.sub(r"\{(\w+)\}", lambda m: words.get(m[1], m[0]), value)
+
+        given = self._undo.payload
+        if isinstance(given, dict):
+            body = orjson.dumps({name: filled(value) for name, value in given.items()})
+        else:
+            body = str(filled(given)).encode() if given is not None else b""
+        return self._render(_template(self._undo.publish), event), body
 
     def publish(self, event: Event) -> str:
         """Topic of a published sample or window."""

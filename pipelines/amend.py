@@ -16,8 +16,8 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.batch import I4, I8, copied, samples
-from pipelines.core import RESET, Core
+from pipelines.batch import I4, I8, copied
+from pipelines.core import Core
 from pipelines.events import Event
 from pipelines.history import NO_ROWS, History, Rows, latest, together
 from pipelines.series import FULL, NEVER
@@ -46,7 +46,8 @@ class Correction:
     """What no longer holds, or held with other content."""
     new: Told = field(default_factory=Told)
     """What holds instead, or was not told before."""
-    rows_out: set[int] = field(default_factory=set)
+    newest: dict[int, tuple[Key, Content]] = field(default_factory=dict)
+    """By row that comes out: the newest row of the last step that still may change."""
 
 
 Run = Callable[[Core, Rows, Sequence[I8] | None], dict[int, Told]]
@@ -56,14 +57,8 @@ Run = Callable[[Core, Rows, Sequence[I8] | None], dict[int, Told]]
 class Amender:
     """Keeps what is needed to correct one pipeline, and corrects it."""
 
-    def __init__(
-        self, live: Core, run: Run, amend_for_ns: int, rows_max: int, *, named: bool
-    ) -> None:
-        """`rows_max`: rows kept at most; beyond them the oldest are settled early.
-
-        `named`: rows come with the events that they are about.
-        """
-        self._named = named
+    def __init__(self, live: Core, run: Run, amend_for_ns: int, rows_max: int) -> None:
+        """`rows_max`: rows kept at most; beyond them the oldest are settled early."""
         self.live, self._run = live, run
         self._settled, self._replay = live.twin(), live.twin()
         self.amend_for_ns, self.rows_max = amend_for_ns, rows_max
@@ -154,16 +149,25 @@ class Amender:
         if self._settled.watch is not None:
             self._settled.watch.recall(row, since_ns, value, worst, level)
 
-    def reset(self, row_out: int, t_ns: int) -> None:
-        """Somebody has reset an alert: whatever is taken again, it ended then."""
+    def stand(self, row_out: int | None = None) -> None:
+        """Let what was told stand for good, of all series or of those that lead to one row.
+
+        Somebody has acted on it, or the rules are about to change.
+        """
         self._grow()
-        mark = samples(
-            self._of_steps[-1][[row_out]],
-            np.array([t_ns], np.int64),
-            np.array([float(row_out)]),
-            np.array([RESET], np.uint8),
-        )
-        self._history.add(Rows(mark, ("",) if self._named else ()))
+        inside = np.ones(self._component.size, bool)
+        if row_out is not None:
+            inside = self._component == self._of_steps[-1][row_out]
+        part = self.live.part(inside)
+        self._settled.adopt(self.live, part)
+        newest = np.maximum(self._seen_ns, self._ticked_ns)
+        self._settled_ns[inside] = np.maximum(self._settled_ns, newest)[inside]
+        for row in part.rows_out.tolist():
+            self._told.pop(row, None)
+        self._pending = [r.where(~inside[r.batch.series]) for r in self._pending]
+        self._gone = [r.where(~inside[r.batch.series]) for r in self._gone]
+        kept = self._history.rows()
+        self._history.replace(kept.where(~inside[kept.batch.series]))
 
     # --- at ticks ------------------------------------------------------------------------
 
@@ -196,15 +200,6 @@ class Amender:
             self._settled_at_ns = tick_ns
             self._settle(crowded)
 
-    def settle_all(self) -> None:
-        """Let everything stand as it was told: the rules are about to change."""
-        self._grow()
-        self._pending, self._gone, self._told = [], [], {}
-        self._settled.adopt(self.live, self.live.part(np.ones(self._component.size, bool)))
-        newest = np.maximum(self._seen_ns, self._ticked_ns)
-        self._settled_ns = np.maximum(self._settled_ns, newest)
-        self._history.replace(NO_ROWS)
-
     # --- inside --------------------------------------------------------------------------
 
     def _again(self, inside: NDArray[np.bool_], clocks: Sequence[I8]) -> Correction:
@@ -213,13 +208,15 @@ class Amender:
         kept = self._history.rows()
         again = kept.where(inside[kept.batch.series]).by_time()
         should = self._run(self._replay, again, self.live.clocks_of(part, clocks))
-        found = Correction(rows_out=set(part.rows_out.tolist()))
+        found = Correction()
         for row in part.rows_out.tolist():
             old, new = self._told.pop(row, Told()), should.get(row, Told())
             found.old.items |= _beyond(old.items, new.items)
             found.new.items |= _beyond(new.items, old.items)
             found.old.events |= _beyond(old.events, new.events)
             found.new.events |= _beyond(new.events, old.events)
+            if new.items:
+                found.newest[row] = max(new.items.items())
             self._told[row] = new
         self.live.adopt(self._replay, part)
         return found

@@ -18,8 +18,6 @@ from pipelines.watch import Watch
 
 CAUSES_MAX: Final = 16
 """Causes named by one event; of a chain of many alerts the newest are kept."""
-RESET: Final = 255
-"""Quality of a row that is no sample: somebody reset the alert of that series at that time."""
 NOTHING: Final = new_batch(0)
 
 
@@ -60,9 +58,9 @@ class Core:
                 one = rows(batch, i, i + 1)
                 if cause:
                     self.note_cause(int(batch.series[i]), int(batch.t_ns[i]), cause)
-                yield from self._feed(one)
+                yield self._run(one, None)
         elif batch.size:
-            yield from self._feed(batch)
+            yield self._run(batch, None)
 
     def tick(self, clocks: Sequence[I8]) -> tuple[Batch, Batch]:
         """What comes of time alone; `clocks` of each step's rows, then of the rows that come out."""
@@ -154,16 +152,6 @@ class Core:
             self.numbers[row] = other.numbers.get(row, (NEVER, 0))
 
     # --- inside --------------------------------------------------------------------------
-
-    def _feed(self, batch: Batch) -> Iterator[tuple[Batch, Batch]]:
-        marks = np.flatnonzero(batch.quality == RESET).tolist()
-        first = 0
-        for mark in [*marks, batch.size]:
-            if mark > first:
-                yield self._run(rows(batch, first, mark), None)
-            if mark < batch.size and self.watch is not None:
-                self.watch.reset(int(batch.series[mark]))
-            first = mark + 1
 
     def _run(self, batch: Batch, clocks: Sequence[I8] | None) -> tuple[Batch, Batch]:
         for i, stage in enumerate(self.stages):

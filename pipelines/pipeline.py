@@ -14,7 +14,7 @@ from pipelines.amend import Amender, Correction, Told
 from pipelines.announcer import Order
 from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.core import NOTHING, Core
-from pipelines.events import ACTIVE, CLEARED, Event, retracted
+from pipelines.events import ACTIVE, CLEARED, Event, Standing, retracted
 from pipelines.history import NO_ROWS, Rows, together
 from pipelines.operator import Operator
 from pipelines.series import Labels, SeriesTable
@@ -174,6 +174,8 @@ class Pipeline:
         if not before or watch.is_active(row):
             return told, Flow(NOTHING, self.table)
         at_ns = np.array([max(int(self.table.clock_ns[row]), since_ns)], np.int64)
+        if self._amender is not None:
+            self._amender.stand(row)
         ended = samples(np.array([row], np.int32), at_ns, np.zeros(1))
         return told, Flow(ended, self.table, (told[-1].id if told else "",))
 
@@ -190,7 +192,7 @@ class Pipeline:
         """Take what does not touch the state: topics, texts, severity, per-device values."""
         self.spec = spec
         if self._amender is not None:
-            self._amender.settle_all()
+            self._amender.stand()
         for core in self._amender.cores() if self._amender else (self.core,):
             for stage, step in zip(core.stages, spec.steps, strict=True):
                 stage.revalue(spec.values, step.options)
@@ -267,11 +269,12 @@ class Pipeline:
         """Tell what late rows have changed, and what that means to pipelines below."""
         old, new = found.old, found.new
         if self.spec.publish is not None:
-            before = {k: self._teller.event(self.core, k, c) for k, c in old.items.items()}
-            after = {k: self._teller.event(self.core, k, c) for k, c in new.items.items()}
-            made.events += self._revised(
-                {e.id: e for e in before.values()}, {e.id: e for e in after.values()}
-            )
+            said = [
+                {e.id: e for e in (self._teller.event(self.core, *i) for i in told.items.items())}
+                for told in (old, new)
+            ]
+            newest = [self._teller.event(self.core, *i) for i in found.newest.values()]
+            made.events += _standing(self._revised(*said), newest)
         corrected = self._revised(old.events, new.events)
         if corrected:
             assert self.alerting is not None, "nothing else tells alerts"
@@ -331,6 +334,14 @@ def _sort(
         into.setdefault(key[0], Told()).items[key] = content
     for row, event in zip(changes.series.tolist(), events, strict=True):
         into.setdefault(row, Told()).events[event.id] = event
+
+
+def _standing(corrected: list[Event], newest: list[Event]) -> list[Event]:
+    """Corrected rows; the last of each series with the newest, which a retained topic keeps."""
+    revised = {e.id: e for e in corrected if e.correction != "retracted"}
+    stands = {e.labels: revised.get(e.id, e) for e in newest}
+    told = [replace(e, standing=Standing(stands.pop(e.labels, None))) for e in corrected[::-1]]
+    return told[::-1]
 
 
 def _time(event: Event) -> int:
