@@ -227,6 +227,18 @@ class App:
                 "Samples that left a window early, because of limits.state_bytes_max.",
                 counted("truncated"),
             ),
+            "samples_amended": (
+                "Late rows that pipelines with amend_for have taken, each pipeline for itself.",
+                counted("amended"),
+            ),
+            "samples_amend_too_late": (
+                "Rows that came too late even for that: amend_for, limits.amend_rows_max.",
+                counted("amend_too_late"),
+            ),
+            "amend_differs": (
+                "Rows that turned out otherwise than told, though none was late; is always 0.",
+                counted("amend_differs"),
+            ),
             "pipeline_series_refused": (
                 "Series that a pipeline had no room for, because of limits.series_max.",
                 counted("series_refused"),
