@@ -65,19 +65,21 @@ def _follows(t: int, x: float, q: int, t2: int, x2: float, q2: int) -> bool:
 
 @kernel
 def _had(s: int, t: int, x: float, q: int, timed: bool, times: Times) -> bool:
-    """Whether the series had this sample before, among the last `RECENT` that wait no more."""
-    for i in range(min(times.past[s], RECENT)):
-        t2, x2, q2 = times.past_t_ns[s, i], times.past_value[s, i], times.past_seq[s, i]
-        if _same(timed, t, x, q, t2, x2, q2):
-            return True
+    """Whether the series had this sample before, among the last that wait no more."""
+    for late in range(2):
+        for i in range(min(times.past[s, late], RECENT)):
+            k = late * RECENT + i
+            t2, x2, q2 = times.past_t_ns[s, k], times.past_value[s, k], times.past_seq[s, k]
+            if _same(timed, t, x, q, t2, x2, q2):
+                return True
     return False
 
 
 @kernel
-def _remember(s: int, t: int, x: float, q: int, times: Times) -> None:
-    i = times.past[s] % RECENT
-    times.past_t_ns[s, i], times.past_value[s, i], times.past_seq[s, i] = t, x, q
-    times.past[s] += 1
+def _remember(s: int, t: int, x: float, q: int, late: int, times: Times) -> None:
+    k = late * RECENT + times.past[s, late] % RECENT
+    times.past_t_ns[s, k], times.past_value[s, k], times.past_seq[s, k] = t, x, q
+    times.past[s, late] += 1
 
 
 @kernel
@@ -86,7 +88,7 @@ def _hand_on(s: int, t: int, x: float, q: int, times: Times, out: Batch) -> None
     out.series[n], out.t_ns[n], out.value[n] = s, t, x
     out.count[0] = n + 1
     times.released_ns[s] = t
-    _remember(s, t, x, q, times)
+    _remember(s, t, x, q, 0, times)
 
 
 @kernel
@@ -236,7 +238,7 @@ def admit(
             late.series[behind], late.t_ns[behind], late.value[behind] = s, t, x
             late.arrival_ns[behind], late.seq[behind] = now, q
             behind += 1
-            _remember(s, t, x, q, times)
+            _remember(s, t, x, q, 1, times)
             continue
         if times.seen[s] > 0 and t > times.head_ns[s]:
             gap = float(t - times.head_ns[s])

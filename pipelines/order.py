@@ -14,7 +14,7 @@ IDLE_GAPS: Final = 5
 IDLE_FIRST_NS: Final = 10_000_000_000
 IDLE_MIN_NS: Final = 1_000_000_000
 RECENT: Final = 32
-"""Samples per series, handed on or late, among which one that comes again is recognised: what is
+"""Samples per series, handed on and as many late ones, among which one that comes again is recognised: what is
 sent again was in flight, and a device has few messages in flight."""
 CALM_NS: Final = 60_000_000_000
 """A device whose clock ran ahead is well again with the first plausible sample this long after
@@ -44,10 +44,10 @@ class Times(NamedTuple):
     oldest: I4  # that arrived first
     newest: I4  # that arrived last
     clock_ns: I8  # complete up to here
-    past_t_ns: I8  # (S, RECENT) the last samples that wait no more, a ring
-    past_value: F8  # (S, RECENT)
-    past_seq: I8  # (S, RECENT)
-    past: I8  # samples written to the ring so far
+    past_t_ns: I8  # (S, 2 RECENT) the last samples that wait no more, handed on, then late
+    past_value: F8  # (S, 2 RECENT)
+    past_seq: I8  # (S, 2 RECENT)
+    past: I8  # (S, 2) how many there were of both; late ones shall not drive out the others
 
 
 class Pool(NamedTuple):
@@ -110,10 +110,10 @@ def new_times(size: int) -> Times:
         oldest=np.full(size, NONE, np.int32),
         newest=np.full(size, NONE, np.int32),
         clock_ns=np.full(size, NEVER, np.int64),
-        past_t_ns=np.zeros((size, RECENT), np.int64),
-        past_value=np.zeros((size, RECENT), np.float64),
-        past_seq=np.zeros((size, RECENT), np.int64),
-        past=np.zeros(size, np.int64),
+        past_t_ns=np.zeros((size, 2 * RECENT), np.int64),
+        past_value=np.zeros((size, 2 * RECENT), np.float64),
+        past_seq=np.zeros((size, 2 * RECENT), np.int64),
+        past=np.zeros((size, 2), np.int64),
     )
 
 

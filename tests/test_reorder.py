@@ -67,11 +67,12 @@ def naive(rows, lateness, future, timed):
 
     for s, t, v, a, q in rows:
         mine, had = waiting.setdefault(s, []), past.setdefault(s, [])
-        released = [w for w in had if w[4]]
+        released, missed = [w for w in had if w[4]], [w for w in had if not w[4]]
+        recent = released[-RECENT:] + missed[-RECENT:]
         mark = identity(t, v, q)
         if t > a + future:
             fate[FUTURE] += 1
-        elif mark in [identity(w[0], w[1], w[3]) for w in mine + had[-RECENT:]]:
+        elif mark in [identity(w[0], w[1], w[3]) for w in mine + recent]:
             fate[DUPLICATE] += 1
         elif released and t < released[-1][0]:
             fate[LATE] += 1
@@ -178,6 +179,14 @@ def test_a_late_sample_that_comes_again_is_a_duplicate_and_is_amended_once():
     reorder.tick(T0 + 20 * S)
     assert late_rows(reorder) == []
     assert reorder.fate.tolist() == [10, 1, 2, 0, 0]
+
+
+def test_a_long_burst_that_is_sent_again_is_not_used_again():
+    reorder = stage(lateness=0)
+    rows = [(0, t, 1.0, t, t) for t in range(3 * RECENT)]
+    reorder.run(arrivals(rows))
+    assert released(reorder.run(arrivals([(*row[:3], 500, row[4]) for row in rows]))) == []
+    assert reorder.fate.tolist() == [3 * RECENT, 2 * RECENT, RECENT, 0, 0]
 
 
 def test_without_times_of_the_device_counter_and_value_tell_what_was_sent_again():
