@@ -21,6 +21,7 @@ from config.params import Options, Params
 from config.parts import Entry, P, StepSpec
 from config.references import (
     filled,
+    is_number,
     numbers,
     referable,
     reference,
@@ -206,12 +207,15 @@ class _Loader:
             return None
         node = Node({}, at.place) if written is None or written.value is None else written
         fine = self._refer(entry, node)
-        allowed = referable(operator.params)
+        allowed = referable(operator)
         for key, value in node.value.items() if isinstance(node.value, dict) else ():
             known = key in operator.params.model_fields and key not in allowed
             if known and any(reference(n.value) for n in value.walk()):
                 hint = f"these can: {', '.join(allowed)}" if allowed else ""
-                entry.document.add(value, f"{key!r} cannot differ by device", hint)
+                why = "cannot differ by device"
+                if key in operator.sized_by and is_number(operator.params.model_fields[key]):
+                    why, hint = f"sizes the memory of the step and {why}", "write a number"
+                entry.document.add(value, f"{key!r} {why}", hint)
                 fine = False
         bound = _each_variant(entry, node, operator.params) if fine else None
         for key, value in bound or ():

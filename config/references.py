@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
 
 from config.model import Value
 from config.nodes import Node
 from config.params import Params
+from config.parts import StepSpec
 from config.tables import Lookup, Table
-from config.units import duration_ns, size_bytes
 from config.wording import members, nearest
 
 VARIANTS_MAX: Final = 1_000
@@ -28,10 +28,15 @@ def reference(value: object) -> str | None:
     return found[1] if found else None
 
 
-def referable(model: type[BaseModel]) -> tuple[str, ...]:
-    """Fields that may be a reference: plain numbers, for `values` holds numbers without units."""
+def referable(step: StepSpec) -> tuple[str, ...]:
+    """Options that may be a reference: plain numbers, for `values` holds numbers without units.
+
+    Not those that size the memory of the step, which all series share.
+    """
     return tuple(
-        field.alias or name for name, field in model.model_fields.items() if is_number(field)
+        field.alias or name
+        for name, field in step.params.model_fields.items()
+        if is_number(field) and name not in step.sized_by
     )
 
 
@@ -42,14 +47,12 @@ def is_number(field: FieldInfo) -> bool:
 
 
 def _has_unit(field: FieldInfo) -> bool:
+    """Whether text in a notation of its own, such as 30s, becomes the number."""
     extra = list(field.metadata)
     for member in (field.annotation, *get_args(field.annotation)):
         if get_origin(member) is Annotated:
             extra += get_args(member)[1:]
-    return any(
-        isinstance(item, BeforeValidator) and item.func in (duration_ns, size_bytes)
-        for item in extra
-    )
+    return any(isinstance(item, BeforeValidator) for item in extra)
 
 
 def numbers(value: Value, node: Node) -> list[Node | None]:

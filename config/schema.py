@@ -24,7 +24,7 @@ def schema(steps: Mapping[str, StepSpec]) -> dict[str, Any]:
     for name in sorted(steps):
         own = steps[name].params.model_json_schema(ref_template=_REF)
         defs.update(own.pop("$defs", {}))
-        defs[f"step-{name}"] = _with_references(own, referable(steps[name].params))
+        defs[f"step-{name}"] = _with_references(own, referable(steps[name]))
     _shorthands(defs)
     defs[Step.__name__] = _step(steps)
     for definition in defs.values():

@@ -61,6 +61,7 @@ class Budgeted(Params):
 
     RAW_LIMIT: ClassVar[str] = "k"
     EXTRA_ROWS: ClassVar[tuple[str, ...]] = ("theory", "learned_peaks")
+    SIZED_BY: ClassVar[tuple[str, ...]] = ("false_alarms",)
 
     false_alarms: Budget | None = Field(
         None,

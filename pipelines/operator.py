@@ -65,6 +65,19 @@ class Operator:
 
 
 # --- state -------------------------------------------------------------------------------
+    @property
+    def sized_by(self) -> frozenset[str]:
+        """Parameters that the widths of state arrays follow from, so that all series share them.
+
+        A width that is no parameter itself follows from those that the model's class variable
+        `SIZED_BY` names; without that from any of them.
+        """
+        widths = {col.width for col in columns(self.state).values() if isinstance(col.width, str)}
+        known = set(self.params.model_fields)
+        if widths - known:
+            widths |= set(getattr(self.params, "SIZED_BY", known))
+        return frozenset(widths & known)
+
 
 RING: Final = -1
 GROWING: Final = -2
@@ -171,7 +184,8 @@ def rows_of(params: type[Params]) -> type[Any]:
     float → f8 (None → NaN), int and duration → i8 (None → -1), bool → i8, a Literal → i8 index
     of the choice, a Window → two arrays `<name>_ns` and `<name>_n`.  Others (text, lists) are
     left out; an operator turns them into numbers by a class method `extra_rows(sets)`, which
-    returns an array for each name in the class variable `EXTRA_ROWS`, one entry per set.
+    returns an array for each name in the class variable `EXTRA_ROWS`, one entry per set.  Where
+    one of these is the width of a state array, `SIZED_BY` names the parameters it follows from.
     """
     names = ["row"]
     for name, field in params.model_fields.items():

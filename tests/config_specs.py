@@ -38,6 +38,11 @@ class Votes(Params):
     of: str = Field(description="Label of the members.")
 
 
+class Last(Params):
+    n: int = Field(5, ge=1)
+    k: float = Field(5.0, gt=0)
+
+
 class NoOptions(Options):
     pass
 
@@ -54,6 +59,7 @@ def _keep(params, labels, group_by):
 class Spec:
     name: str
     params: type[Params]
+    sized_by: frozenset[str] = frozenset()
     summary: str = "For tests."
     emits: Literal["sample", "window", "score"] = "sample"
     condition: Callable[[Any], When] | None = None
@@ -67,6 +73,7 @@ STEPS = {
         Spec("range", Range),
         Spec("aggregate", Rolling, emits="window"),
         Spec("score", Score, emits="score", condition=lambda p: When(above=p.k)),
+        Spec("last", Last, sized_by=frozenset({"n"})),
         Spec("votes", Votes, condition=lambda p: When(above=1), regroup=_keep),
     )
 }

@@ -161,6 +161,8 @@ STEP_PROBLEMS = [
     ("steps: [rolling: {window: '{w}'}]", "{w: 3}", 5, 27, "'window' cannot differ by device", ""),
     ("steps: [range: {wait: '{w}'}]", "{w: 3}", 5, 23, "'wait' cannot differ by device",
      "these can: min, max, n"),
+    ("steps: [last: {n: '{n}', k: 3}]", "{n: 3}", 5, 19,
+     "'n' sizes the memory of the step and cannot differ by device", "write a number"),
     ("steps: [range: {n: '{n}'}]", "{n: {default: 10}}", 7, 27, "expected at most 9, found 10", ""),
     ("steps: [range: {n: '{n}'}]", "{n: 10}", 7, 17, "expected at most 9, found 10", ""),
     ("steps: [range: {n: '{n}'}]", "{n: {default: 1, by: {device: {a: 1.5}}}}", 7, 47,

@@ -86,6 +86,8 @@ AGREE = [
     ("pipelines: {p: {from: s, steps: [rnge]}}", False),
     ("pipelines: {p: {from: s, steps: [range: {mn: 3}]}}", False),
     ("pipelines: {p: {from: s, steps: [range: {wait: '{low}'}]}}", False),
+    ("pipelines: {p: {from: s, steps: [last: {n: 3, k: '{k}'}]}}", True),
+    ("pipelines: {p: {from: s, steps: [last: {n: '{n}'}]}}", False),
     ("pipelines: {p: {from: s, steps: [range: {n: many}]}}", False),
     ("pipelines: {p: {steps: [range]}}", False),
     ("pipelines: {p: {from: s, steps: [{range: , score: }]}}", False),

@@ -28,6 +28,7 @@ class HoltWinters(Budgeted):
     """The season, how fast each part of the forecast learns, and how far off is too far."""
 
     EXTRA_ROWS: ClassVar = (*Budgeted.EXTRA_ROWS, "slots")
+    SIZED_BY: ClassVar = (*Budgeted.SIZED_BY, "season", "every")
 
     season: Duration = Field(gt=0, description="What repeats itself: such as 1d, or 1w.")
     every: Duration = Field(

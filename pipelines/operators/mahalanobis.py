@@ -27,6 +27,7 @@ class Mahalanobis(Params):
     """Which channels, what they are compared with, and how far is too far."""
 
     EXTRA_ROWS: ClassVar = ("dimensions", "cells", "limit")
+    SIZED_BY: ClassVar = ("channels",)
 
     channels: tuple[str, ...] = Field(
         min_length=2, max_length=16, description="Channels of one device; a score costs their cube."

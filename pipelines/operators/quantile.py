@@ -26,6 +26,7 @@ class Quantile(Params):
     """Which quantiles of which windows, and how accurate."""
 
     EXTRA_ROWS: ClassVar = ("bins", "chosen", "width")
+    SIZED_BY: ClassVar = ("sketch", "accuracy")
 
     window: Duration = Field(
         gt=0, description="Length of a window; windows begin at whole multiples since 1970 UTC."

@@ -74,6 +74,15 @@ class Seasonal(Budgeted):
     )
 
     EXTRA_ROWS: ClassVar = (*Budgeted.EXTRA_ROWS, "kept", "compared", *ZONE_ROWS)
+    SIZED_BY: ClassVar = (
+        *Budgeted.SIZED_BY,
+        "bins",
+        "periods",
+        "neighbours",
+        "period",
+        "tz",
+        "holidays",
+    )
 
     @model_validator(mode="after")
     def _enough(self) -> Self:

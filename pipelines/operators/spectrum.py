@@ -27,6 +27,7 @@ class Spectrum(Params):
     EXTRA_ROWS: ClassVar = (
         "size", "cosine", "sine", "taper", "taper_squares", "band_low", "band_high", "real", "imaginary",
     )  # fmt: skip
+    SIZED_BY: ClassVar = ("n",)
 
     n: Literal[16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384] = Field(
         1024, description="Samples of a spectrum. Lines are rate / n apart."

@@ -22,6 +22,7 @@ class Topk(Params):
     """Who is ranked by what, over which windows."""
 
     EXTRA_ROWS: ClassVar = ("cells",)
+    SIZED_BY: ClassVar = ("members_max",)
 
     of: Name = Field(description="Label that tells members apart, such as device.")
     k: int = Field(3, ge=1, le=64, description="So many members are told of each window.")
