@@ -124,14 +124,22 @@ class Stage:
             offline.transport.publish(topic, payload, source.qos)
 
     def _told_after_ns(self) -> int:
-        """How long after it happened something may be told: lateness, and noticing silence."""
+        """How long after it happened something may be told: lateness, and noticing silence.
+
+        An alert that may be inhibited is held back for its `wait` besides, and some ticks.
+        """
         waits = []
+        held = (
+            spec.alert.inhibit_by.wait + 2 * TICK_NS
+            for spec in self.gateway.pipelines.values()
+            if spec.alert is not None and spec.alert.inhibit_by is not None
+        )
         for source in self.gateway.sources.values():
             idle = source.idle_after
             if idle is None:
                 idle = max(IDLE_FIRST_NS, IDLE_GAPS * self.trial.every)
             waits.append(source.lateness + max(idle, source.lateness) + TICK_NS)
-        return max(waits, default=0)
+        return max(waits, default=0) + max(held, default=0)
 
     def _heard(self, offline: Offline) -> Iterator[Told]:
         origin = f"/sensorweir/{self.gateway.gateway}/{self.trial.pipeline}"
@@ -180,7 +188,8 @@ def prepare(suite: Suite, gateway: Gateway) -> list[Stage]:
 def involved(gateway: Gateway, pipeline: str) -> Gateway:
     """The gateway with those pipelines alone that can have a part in the events of one of them.
 
-    Those it takes from, and those whose publications come back in through a source.
+    Those it takes from or is inhibited by, and those whose publications come back in through a
+    source.
     """
     filters = [TopicFilter.parse(source.topic) for source in gateway.sources.values()]
     kept: set[str] = set()
@@ -195,9 +204,11 @@ def involved(gateway: Gateway, pipeline: str) -> Gateway:
         if name in kept:
             continue
         kept.add(name)
-        above = gateway.pipelines[name].from_
-        if not isinstance(above, str):
-            todo.append(above.pipeline)
+        spec = gateway.pipelines[name]
+        if not isinstance(spec.from_, str):
+            todo.append(spec.from_.pipeline)
+        if spec.alert is not None and spec.alert.inhibit_by is not None:
+            todo.append(spec.alert.inhibit_by.alerts)
     pipelines = {name: spec for name, spec in gateway.pipelines.items() if name in kept}
     return gateway.model_copy(update={"pipelines": pipelines})
 

@@ -1,12 +1,16 @@
 """The life cycle of alerts: a plain model kept beside it, laws of the table, a drawn sequence."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from config.model import Alert
 from pipelines.announcer import Order, Refused
 from pipelines.events import rfc3339
 from pipelines.lifecycle import ALARM, SHELF, Alarm, Given, Place, Said, Shelf, move
@@ -278,3 +282,32 @@ def test_a_sequence_drawn_in_time():
     assert acked == [None, {"by": "ann", "at": rfc3339(T0 + 35 * S)}, *[None] * 4]
     assert len({e.data["alert"] for e in told}) == 1
     assert len({e.id for e in told}) == len(told)
+
+
+PAGE = Path(__file__).parents[1] / "pipelines" / "ALERTS.md"
+
+
+def test_the_page_shows_an_alert_that_can_be_written():
+    [example] = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    alert = Alert.model_validate(yaml.safe_load(example)["alert"])
+    assert alert.when is not None
+    assert list(alert.when.levels) == ["low", "high", "high_high"]
+
+
+def test_the_page_shows_the_tables_as_they_are():
+    """'·' stays; an empty cell or 'refused' is not possible there."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PAGE.read_text().splitlines()
+        if re.match(r"\| (normal|unack|acknowledged|free|timed|once)", line)
+    ]
+    of_alarm = ["raise", "change", "worsen", "end", "acknowledge", "comment", "remind", "escalate"]
+    of_shelf = ["shelve", "shelve once", "unshelve", "run out", "end"]
+    shown = {}
+    for state, *cells in rows:
+        alarm = state in {a.value for a in Alarm}
+        for given, cell in zip(of_alarm if alarm else of_shelf, cells, strict=True):
+            if cell not in ("", "refused"):
+                shown[state, given] = state if cell == "·" else cell
+    written = {(str(s), str(g)): str(after) for (s, g), (after, _) in (ALARM | SHELF).items()}
+    assert shown == written
