@@ -11,7 +11,9 @@ from pipelines import budget
 from pipelines.operator import load_all
 from tests.bench.bench_false_alarms import Noise, Watched, achieved, delay
 from tests.graphs import T0, Feed, S, b, graph
+from tests.nab import payloads, windows
 from tests.naive.budget import Limit
+from tests.operators.one_step import feed, feed_ns, runner
 
 DETECTORS = ("zscore", "mad", "cusum", "ewma_chart", "change_point", "seasonal", "holt_winters")
 NEEDED = {"holt_winters": {"season": "1m", "every": "1s"}}
@@ -175,6 +177,38 @@ def test_a_lasting_shift_is_found_where_a_raw_limit_drowns_in_false_alarms():
     raw = Watched("ewma_chart", {}, noise, 60, 1)
     assert raw.run(3000).mean() * 3000 > 50 > 20 * later
     assert delay(watched, 300) < 60
+
+
+def test_what_a_chart_compares_with_follows_a_slow_drift_with_a_budget_and_not_without():
+    drift = np.arange(30_000) * 2e-4  # six deviations in 30,000 samples
+    x = 20 + drift + noise(drift.size)
+    means = {}
+    for options in ({"false_alarms": "1/8000s"}, {"h": 8}):
+        out = feed(runner("cusum", {"on_signal": "restart"} | options), x)
+        means[tuple(options)] = out.fields[-1, 1]
+    assert means["h",] == pytest.approx(20, abs=0.5)
+    assert means["false_alarms",] == pytest.approx(26, abs=0.5)
+
+
+@pytest.mark.parametrize(("days", "most"), [(7, 24), (30, 8)])
+def test_a_real_machine_has_about_as_many_alerts_as_asked_for_and_its_failures_are_among_them(
+    days, most
+):
+    samples = list(payloads())
+    t_ns = [p["ts"] * 1_000_000 for p in samples]
+    in_order = np.maximum.accumulate(np.array(t_ns))
+    step = runner("mad", {"window": "1d", "false_alarms": f"1/{days}d"})
+    out = feed_ns(step, [p["temperature"] for p in samples], in_order)
+    beyond, on, alerts = np.abs(out.value), False, []
+    for t, size in zip(out.t_ns.tolist(), beyond.tolist(), strict=True):
+        if not on and size > 1:
+            alerts.append(t)
+        on = (on or size > 1) and not size <= budget.CLEAR
+    ends = [[round(t.timestamp() * S) for t in window] for window in windows()]
+    hit = {i for i, (start, end) in enumerate(ends) for t in alerts if start <= t <= end}
+    assert len(hit) >= 3
+    # In 79 days, of which the first `days` are those of learning.
+    assert len([t for t in alerts if not any(a <= t <= b for a, b in ends)]) <= most
 
 
 def test_the_alert_says_which_limit_it_passed_and_that_it_came_from_the_budget():

@@ -1,4 +1,8 @@
-"""page_hinkley: a change of the mean against its own past, wherever that past lay."""
+"""page_hinkley: a change of the mean against its own past, wherever that past lay.
+
+It takes no budget of false alarms as `cusum` does: with little slack its sums walk at random, and
+one excursion of theirs lasts longer than what there is to learn from.
+"""
 
 from typing import Any, NamedTuple, Self
 
@@ -119,6 +123,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="page_hinkley: {threshold: 50, delta: 0.25, learn: 200}",
+    source="Page 1954; Gama et al. 2004",
     emits="score",
     fields=lambda params: ("input", "expected"),  # noqa: ARG005 - same for all
     condition=lambda params: When(outside=(-params.threshold, params.threshold)),
