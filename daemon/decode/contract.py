@@ -17,6 +17,15 @@ DEPTH_MAX: Final = 4
 Path = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,3}$", max_length=512)]
 """Dotted path to a field, at most `DEPTH_MAX` levels deep."""
 
+
+class Absolute(int):
+    """A time that is nanoseconds since 1970 UTC, whatever unit the source was given."""
+
+
+class Since(int):
+    """A time in nanoseconds from the arrival of the message on; mostly negative."""
+
+
 Reading = tuple[Any, Any, Iterable[tuple[str, Any]]]
 """(time or None, counter or None, (channel, value) pairs), all as they stand in the payload."""
 Decode = Callable[[bytes], Sequence[Reading | Reason]]

@@ -9,7 +9,15 @@ import numpy as np
 from config.model import Limits, Source
 from config.topics import TopicFilter
 from daemon.decode import DECODERS
-from daemon.decode.contract import KEY_BYTES_MAX, Decode, Reading, RejectedError, Wanted
+from daemon.decode.contract import (
+    KEY_BYTES_MAX,
+    Absolute,
+    Decode,
+    Reading,
+    RejectedError,
+    Since,
+    Wanted,
+)
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
@@ -105,7 +113,7 @@ class SourceReader:
         """Append the samples of one reading; the reason when it cannot be used."""
         if isinstance(reading, Reason):
             return reading
-        t_ns = self._time(reading[0]) if self._timed else arrival_ns
+        t_ns = self._time(reading[0], arrival_ns) if self._timed else arrival_ns
         if type(t_ns) is not int:
             assert isinstance(t_ns, Reason)
             return t_ns
@@ -149,9 +157,12 @@ class SourceReader:
         if not good:
             self._reject(first or Reason.NO_VALUES, message)
 
-    def _time(self, value: Any) -> int | Reason:
+    def _time(self, value: Any, arrival_ns: int) -> int | Reason:
         if value is None:
             return Reason.NO_TIME
+        if type(value) is Absolute or type(value) is Since:
+            t_ns = int(value) + (arrival_ns if type(value) is Since else 0)
+            return t_ns if 0 <= t_ns < T_MAX_NS else Reason.BAD_TIME
         if type(value) is int and self._unit != "iso":
             t_ns = value * SCALE[self._unit]
             return t_ns if 0 <= t_ns < T_MAX_NS else Reason.BAD_TIME
