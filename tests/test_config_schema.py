@@ -55,11 +55,11 @@ def test_examples_validate(path, steps):
 
 
 def test_examples_load(steps):
-    decoders = {"json": AnyOptions}
+    decoders = {"json": AnyOptions, "senml": AnyOptions}
     got = load(CONFIG / "examples" / "gateway.yaml", steps, decoders, {})
-    others = {p for p in EXAMPLES if {"demo", "machine"} & set(p.parts)}
+    others = {p for p in EXAMPLES if {"demo", "machine", "riotbench", "uc4"} & set(p.parts)}
     assert set(got.files) == set(EXAMPLES) - others
-    assert len(others) == 2
+    assert len(others) == 4
     assert all(load(path, steps, decoders, {}).gateway.pipelines for path in others)
     assert got.warnings == ()
     assert set(got.gateway.pipelines) >= {"overheat", "silent", "odd", "site_hot"}
