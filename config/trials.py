@@ -41,7 +41,7 @@ class Range(Options):
         return self
 
 
-Wanted = float | Range
+Wanted = float | Range | Literal["nan"]
 
 
 class Expectation(Options):
@@ -60,7 +60,9 @@ class Expectation(Options):
     )
     topic: str | None = Field(None, description="Where it is published.")
     severity: Severity | None = None
-    value: Wanted | None = Field(None, description="A number, or {above: .., below: ..}.")
+    value: Wanted | None = Field(
+        None, description="A number, {above: .., below: ..}, or nan: not known."
+    )
     data: dict[str, Wanted] = Field(
         default_factory=dict, description="Other numbers of the event, such as {mean: 80}."
     )

@@ -178,7 +178,8 @@ def _unlike(trial: Trial, expected: Expectation, event: Told) -> list[str]:
 def _differs(name: str, wanted: Number, data: Mapping[str, Any]) -> Iterator[str]:
     number = _at(data, name)
     if number is None:
-        yield f"{name} is not known"
+        if wanted != "nan":
+            yield f"{name} is not known"
     elif not _is_number(number):
         numbers = [k for k, v in data.items() if _is_number(v)]
         yield f"has no number {name}, it has {', '.join(numbers) or 'none'}"
@@ -187,6 +188,8 @@ def _differs(name: str, wanted: Number, data: Mapping[str, Any]) -> Iterator[str
 
 
 def _fits(number: float, wanted: Number) -> bool:
+    if wanted == "nan":
+        return False
     if not isinstance(wanted, Range):
         return math.isclose(number, wanted, rel_tol=RELATIVE, abs_tol=1e-12)
     above = wanted.above is None or number > wanted.above
@@ -244,6 +247,8 @@ def _wanted(trial: Trial, expected: Expectation) -> str:
 
 
 def _bounds(wanted: Number) -> str:
+    if wanted == "nan":
+        return "not known"
     if not isinstance(wanted, Range):
         return f"{wanted:.9g}"
     sides = (("above", wanted.above), ("below", wanted.below))

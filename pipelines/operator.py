@@ -60,11 +60,11 @@ class Operator:
     """How far the rows of a `regroup` operator lag behind its group's time at most."""
     expected: Callable[[Any], tuple[Labels, ...]] | None = None
     """Labels that shall have a row from the start, before any sample."""
+    source: str = ""
+    """Where its algorithm is described."""
     version: int = 1
     """Raised when the meaning of the state changes."""
 
-
-# --- state -------------------------------------------------------------------------------
     @property
     def sized_by(self) -> frozenset[str]:
         """Parameters that the widths of state arrays follow from, so that all series share them.
@@ -78,6 +78,8 @@ class Operator:
             widths |= set(getattr(self.params, "SIZED_BY", known))
         return frozenset(widths & known)
 
+
+# --- state -------------------------------------------------------------------------------
 
 RING: Final = -1
 GROWING: Final = -2

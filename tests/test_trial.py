@@ -329,6 +329,25 @@ def test_data_that_an_event_does_not_have_is_told_apart_from_unknown():
     assert failure.text.endswith("has no number value, it has mean, mean is not known")
 
 
+def test_a_value_that_is_not_known_can_be_expected(tmp_path):
+    text = """
+name: x
+pipeline: hot
+given: {plant/a/b.t: "80 nan 81"}
+expect:
+  - {at: 0s, type: sample, value: 80}
+  - {at: 1s, type: sample, value: nan}
+  - {at: 2s, type: sample, value: VALUE}
+only: [sample]
+"""
+    publish = HOT + '    publish: {topic: "t/{device}"}\n'
+    more = {"config": publish, "source": "channels: [t]"}
+    assert failures(one(tmp_path, text.replace("VALUE", "81"), **more)) == []
+    [failure, *_] = failures(one(tmp_path, text.replace("VALUE", "nan"), **more))
+    assert "value not known" in failure
+    assert "value is 81" in failure
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_lines_share_out_the_events_as_well_as_can_be(seed):
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 """`sensorweir operators`: what the steps of a pipeline can be."""
 
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -37,6 +37,7 @@ def describe(
 
     Example:  sensorweir operators describe rolling
     """
+    from daemon.cli.describe import describe as about_operator
     from pipelines.operator import load_all
 
     operator = load_all().get(name)
@@ -45,58 +46,21 @@ def describe(
         hint = f"did you mean {near[0]}?" if near else "see: sensorweir operators list"
         say(f"sensorweir: no operator is called {name!r}; {hint}")
         raise typer.Exit(EX_USAGE)
-    schema = operator.params.model_json_schema()
+    about = about_operator(operator)
     if output is Format.json:
-        put_json(
-            {
-                "name": name,
-                "summary": operator.summary,
-                "emits": operator.emits,
-                "example": operator.example,
-                "params": schema,
-            }
-        )
+        put_json(about.as_dict() | {"params": operator.params.model_json_schema()})
         return
-    typer.echo(f"{name}: {operator.summary}\n\nparameters:")
-    for field, about in schema.get("properties", {}).items():
-        typer.echo(f"  {field}  {_kind(about)}, default {_default(about)}")
-        if "description" in about:
-            typer.echo(f"      {about['description']}")
-    typer.echo(f"\nequivalent to:\n  {_meaning(operator.step.__doc__ or '')}")
-    typer.echo(f"\nemits: {operator.emits}\nexample:\n  - {operator.example}")
-
-
-def _kind(about: dict[str, Any]) -> str:
-    choices = about.get("anyOf", [about])
-    if "enum" in about:
-        return " | ".join(map(str, about["enum"]))
-    words = [
-        "duration"
-        if "pattern" in c and "ns|us" in c["pattern"]
-        else "window"
-        if c.get("examples") == ["60s", 31]
-        else " or ".join(c["type"])
-        if isinstance(c.get("type"), list)
-        else " | ".join(map(str, c["enum"]))
-        if "enum" in c
-        else str(c.get("type", "value"))
-        for c in choices
-        if c.get("type") != "null"
-    ]
-    bounds = [
-        f"{sign} {about[key]}"
-        for key, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
-        if key in about
-    ]
-    return " ".join([" or ".join(words), *bounds])
-
-
-def _default(about: dict[str, Any]) -> str:
-    if "default" not in about:
-        return "none: must be given"
-    return "not set" if about["default"] is None else str(about["default"])
-
-
-def _meaning(doc: str) -> str:
-    _, _, meaning = doc.partition("Equivalent to")
-    return " ".join(meaning.split("\n\n")[0].split()).lstrip(": ")
+    typer.echo(f"{name}: {about.summary}\n\nparameters:")
+    for p in about.parameters:
+        typer.echo(f"  {p.name}  {p.kind}, {p.default_words}")
+        if p.meaning:
+            typer.echo(f"      {p.meaning}")
+    typer.echo(f"\nequivalent to:\n  {about.meaning}")
+    typer.echo(f"\nemits: {about.emits}")
+    if about.fields:
+        typer.echo(f"fields (of the example): {', '.join(about.fields)}")
+    for counter, meaning in about.counters.items():
+        typer.echo(f"counts {name}.{counter}: {meaning}")
+    if about.source:
+        typer.echo(f"source: {about.source}")
+    typer.echo(f"example:\n  - {about.example}")

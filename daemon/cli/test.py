@@ -51,7 +51,7 @@ Samples:    80x60       sixty times 80
             (5 5.1)x30  a pattern, thirty times
 Expected:   type: alert.active, alert.cleared, alert.updated, window
             or sample; further keys: every label, severity, topic,
-            value: 95 or {above: 90, below: 99}, data: {mean: 80},
+            value: 95, {above: 90, below: 99} or nan, data: {mean: 80},
             count: 2
 Test:       until: 1h         time goes on without samples
             allow_more: true  other events may happen, too

@@ -174,6 +174,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="change_point: {before: 60, after: 60, k: 6}",
+    source="Welch 1947",
     emits="score",
     fields=with_limit("difference", "before", "after", "onset_age_s"),
     condition=condition,

@@ -197,6 +197,7 @@ OPERATOR = Operator(
     step=step,
     tick=tick,
     example="correlate: {left: flow, right: power, drop: 0.5}",
+    source="West 1979 (weighted moments); Kish 1965 (number of pairs that count)",
     emits="score",
     fields=lambda params: ("r", "expected", "lower", "upper"),  # noqa: ARG005 - same for all
     condition=lambda params: When(outside=(-params.drop, params.drop)),

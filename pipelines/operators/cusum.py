@@ -125,6 +125,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="cusum: {k: 0.5, h: 8, learn: 200}",
+    source="Page 1954; limits after Siegmund 1985",
     emits="score",
     fields=with_limit("input", "expected", "high", "low"),
     condition=condition,

@@ -229,6 +229,7 @@ OPERATOR = Operator(
     step=step,
     tick=tick,
     example="distinct: {window: 1h}",
+    source="HyperLogLog: Flajolet et al. 2007, estimate of Ertl 2017",
     emits="window",
     fields=lambda params: ("distinct", "samples", "error"),  # noqa: ARG005 - same for all
 )

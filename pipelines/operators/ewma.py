@@ -84,4 +84,5 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="ewma: {halflife: 30s}",
+    source="Roberts 1959, with weights by time",
 )

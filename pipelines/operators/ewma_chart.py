@@ -132,6 +132,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="ewma_chart: {weight: 0.1, limit: 4, learn: 200, on_signal: go_on}",
+    source="Roberts 1959; Lucas & Saccucci 1990",
     emits="score",
     fields=with_limit("input", "smoothed", "lower", "upper"),
     condition=condition,

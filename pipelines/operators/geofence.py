@@ -240,6 +240,7 @@ OPERATOR = Operator(
     step=step,
     tick=tick,
     example="geofence: {circles: [{at: [52.37, 4.9], radius: 500}], hysteresis: 20}",
+    source="haversine: Sinnott 1984; even-odd rule",
     emits="score",
     fields=lambda params: ("distance", "latitude", "longitude"),  # noqa: ARG005 - same for all
     condition=condition,

@@ -108,4 +108,5 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="hampel: {n: 31, k: 6}",
+    source="Hampel 1974; Pearson 2002",
 )

@@ -196,6 +196,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="holt_winters: {season: 1d, every: 15m, k: 6}",
+    source="Winters 1960, in the error form of Hyndman & Athanasopoulos, 8.3",
     emits="score",
     fields=with_limit("input", "expected", "lower", "upper"),
     condition=condition,

@@ -107,4 +107,5 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="kalman: {q: 0.01, r: 0.25}",
+    source="Kalman 1960; Durbin & Koopman 2012, chapters 2, 3 and 5",
 )

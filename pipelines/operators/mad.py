@@ -210,6 +210,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="mad: {window: 288, k: 6}",
+    source="Hampel 1974; Leys et al. 2013",
     emits="score",
     fields=with_limit("input", "expected", "lower", "upper"),
     condition=condition,

@@ -241,6 +241,7 @@ OPERATOR = Operator(
     step=step,
     tick=tick,
     example="mahalanobis: {channels: [flow, power, temperature]}",
+    source="Mahalanobis 1936; Hotelling 1947",
     emits="score",
     fields=lambda params: ("limit", *(f"z_{name}" for name in params.channels)),
     condition=lambda params: When(above=params.limit),

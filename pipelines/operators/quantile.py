@@ -213,6 +213,7 @@ OPERATOR = Operator(
     step=step,
     tick=tick,
     example="quantile: {window: 1m, q: [0.5, 0.95, 0.99]}",
+    source="DDSketch: Masson, Rim & Lee 2019; UDDSketch: Epicoco et al. 2020",
     emits="window",
     fields=fields,
 )

@@ -234,6 +234,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="spectrum: {n: 1024, bands: [[10, 200], [200, 1000]]}",
+    source="Welch 1967; Cooley & Tukey 1965",
     emits="window",
     fields=fields,
 )

@@ -125,5 +125,6 @@ OPERATOR = Operator(
     step=step,
     tick=tick,
     example="swinging_door: {dev: 0.5, max_time: 10m}",
+    source="Bristol 1990, in its strict form",
     fanout=lambda params: 2,  # noqa: ARG005 - the sample that waits, and one of the same time
 )

@@ -145,6 +145,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     example="zscore: {window: 6h, k: 5}",
+    source="Welford 1962",
     emits="score",
     fields=with_limit("input", "expected", "lower", "upper"),
     condition=condition,
