@@ -194,27 +194,31 @@ class _Topology:
 
     def _outgoing(self, entry: Entry[Pipeline]) -> dict[str, str] | None:
         """Labels of what leaves the last step; None when that cannot be known."""
-        if entry.name in self.looping:
-            return None
-        labels, spec = self._incoming(entry), entry.spec
+        streams = list(self._streams(entry))
+        return streams[-1] if len(streams) == len(entry.steps or ()) + 1 else None
+
+    def _streams(self, entry: Entry[Pipeline]) -> Iterator[dict[str, str]]:
+        """Labels before each step and after the last one, as far as that can be known."""
+        spec = entry.spec
+        labels = None if entry.name in self.looping else self._incoming(entry)
         if labels is None or spec is None or entry.steps is None:
-            return None
+            return
         for name, wanted in spec.where.items():
             if name in labels and len(wanted) == 1 and not set("*?[") & set(wanted[0]):
                 labels[name] = wanted[0]
+        yield labels
         for operator, params in entry.steps:
-            if operator.regroup is None:
-                continue
-            dummy: Labels = tuple(sorted((n, v or "x") for n, v in labels.items()))
-            try:
-                chosen = operator.regroup(params, dummy, spec.group_by)
-            except (KeyError, ValueError, StopIteration):
-                return None
-            if chosen is None:
-                return None
-            known = labels
-            labels = {n: (v if known.get(n) == v else "") for n, v in chosen[0]}
-        return labels
+            if operator.regroup is not None:
+                dummy: Labels = tuple(sorted((n, v or "x") for n, v in labels.items()))
+                try:
+                    chosen = operator.regroup(params, dummy, spec.group_by)
+                except (KeyError, ValueError, StopIteration):
+                    return
+                if chosen is None:
+                    return
+                known = labels
+                labels = {n: (v if known.get(n) == v else "") for n, v in chosen[0]}
+            yield labels
 
     def _labels(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:
         incoming, outgoing = self._incoming(entry), self._outgoing(entry)
@@ -223,6 +227,12 @@ class _Topology:
                 yield from _unknown(entry, entry.at("where", name).best, name, incoming)
             for i, name in enumerate(spec.group_by):
                 yield from _unknown(entry, entry.at("group_by", i).place, name, incoming)
+        streams = zip(entry.steps or (), self._streams(entry), strict=False)
+        for i, ((operator, params), labels) in enumerate(streams):
+            member = getattr(params, "of", None)
+            if isinstance(member, str):
+                at = entry.at("steps", i, operator.name, "of").place
+                yield from _unknown(entry, at, member, labels)
         both = {**(incoming or {}), **(outgoing or {})}
         if incoming is not None and outgoing is not None:
             for value, given in spec.values.items():

@@ -144,3 +144,12 @@ def test_a_hierarchy_in_a_circle_is_pointed_at(tmp_path):
 def test_a_topic_fills_a_table_or_is_a_source_and_not_both(tmp_path):
     main = MAIN.replace("file: %s", 'topic: "plant/+/{device}"')
     assert "also fill table 'devices'" in problems(tmp_path, main=main)
+
+
+@pytest.mark.parametrize("step", ["enrich: {table: devices, of: devise}", "group: {of: devise}"])
+def test_a_label_that_is_not_there_is_pointed_at(tmp_path, step):
+    main = MAIN.replace("enrich: {table: devices, add: [line]}", step)
+    main = main.replace("a/{line}", "a").replace("gateway: g1\n", "gateway: g1\n", 1)
+    said = problems(tmp_path, main=main)
+    assert "the stream has no label 'devise' here" in said
+    assert "device" in said.split("hint")[1]
