@@ -13,8 +13,8 @@ from pydantic import Field, ValidationError
 from config.params import Options
 from config.units import Duration
 from daemon.messages import Message, Outgoing
-from pipelines.announcer import Order
 from pipelines.lifecycle import Given
+from pipelines.occurrence import Order
 
 _Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 _VERBS: Final = {

@@ -21,9 +21,9 @@ from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message, Outgoing
 from daemon.rows import RowReader
 from pipelines.alerting import Past
-from pipelines.announcer import Refused
 from pipelines.events import Event, rfc3339_ns
 from pipelines.graph import Graph
+from pipelines.occurrence import Refused
 from pipelines.series import make_labels
 
 log = logging.getLogger(__name__)

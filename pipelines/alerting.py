@@ -23,10 +23,11 @@ from pipelines.alerts import (
     WORSENED,
     WORST,
 )
-from pipelines.announcer import Announcer, Order, Refused, values_of
+from pipelines.announcer import Announcer
 from pipelines.batch import Batch
 from pipelines.events import Event, Standing, event_id, rfc3339
 from pipelines.lifecycle import Given
+from pipelines.occurrence import Order, Refused, values_of
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
 from pipelines.watch import LimitSets, Watch
@@ -201,7 +202,7 @@ class Alerting:
         """An event like `event` with other data; of another kind, an update of its own."""
         data = {**data, "message": self._message(data)}
         if not kind:
-            return replace(event, data=data)
+            return replace(event, time_ns=time_ns, data=data)
         made = event_id(self.gateway, self.pipeline, event.labels, kind, time_ns)
         return replace(event, id=made, type=events.UPDATED, time_ns=time_ns, data=data, causes=())
 

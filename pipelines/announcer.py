@@ -6,75 +6,30 @@ change of the same series, so a replay repeats it.  Pipelines below take the con
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final
 
 import numpy as np
 
-from config.model import Alert, Severity
+from config.model import Alert
 from pipelines import events
 from pipelines.batch import I8
 from pipelines.events import Event, rfc3339, rfc3339_ns
 from pipelines.lifecycle import Alarm, Given, Place, Said, Shelf, move
-from pipelines.series import NEVER, Labels, SeriesTable
+from pipelines.occurrence import (
+    COMMENTS_MAX,
+    SEVERITIES,
+    Occurrence,
+    Order,
+    Refused,
+    values_of,
+)
+from pipelines.series import NEVER, SeriesTable
 
 NOT_DUE: Final = np.iinfo(np.int64).max
-COMMENTS_MAX: Final = 8
 PASSED_OVER_MAX: Final = 100_000
-SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
 
 Active = Callable[[tuple[str, ...]], set[tuple[str | None, ...]]]
 """Label names → values that the active alerts of another pipeline have for them."""
-
-
-class Order(NamedTuple):
-    """What somebody asked for, by the command topic."""
-
-    given: Given
-    at_ns: int  # when the command came
-    by: str | None = None
-    comment: str | None = None
-    for_ns: int = 0
-
-    def note(self) -> dict[str, Any]:
-        """Who, when and why, for the record."""
-        asked = {"by": self.by, "at": rfc3339(self.at_ns), "comment": self.comment}
-        return {k: v for k, v in asked.items() if v is not None}
-
-
-class Refused(Exception):  # noqa: N818 - it is an answer to somebody, not a fault
-    """A command that cannot be obeyed; the text says why."""
-
-
-@dataclass(slots=True)
-class Occurrence:
-    """An alert that is not normal, or whose series is shelved."""
-
-    alert: str
-    raised: Event
-    event: Event
-    """The newest event of the condition."""
-    place: Place = field(default_factory=Place)
-    acknowledged: dict[str, Any] | None = None
-    comments: list[dict[str, Any]] = field(default_factory=list)
-    shelved: dict[str, Any] | None = None
-    escalated: bool = False
-    first_out: bool | None = None
-    due_ns: dict[Given, int] = field(default_factory=dict)
-    decide_at: int = 0
-    """Number of the first tick that may release it from being inhibited."""
-    ids: list[str] = field(default_factory=list)
-
-    def added(self) -> dict[str, Any]:
-        """What the life cycle adds to the data of every event."""
-        found = {
-            "acknowledged": self.acknowledged,
-            "comments": list(self.comments) or None,
-            "shelved": self.shelved,
-            "escalated": self.escalated or None,
-            "first_out": self.first_out,
-        }
-        return {k: v for k, v in found.items() if v is not None}
 
 
 class Announcer:
@@ -159,7 +114,11 @@ class Announcer:
         for row in list(self._held):
             known, now_ns = self._open[row], int(clock_ns[row])
             waited = now_ns >= known.due_ns[Given.RELEASE]
-            if waited and self._ticks >= known.decide_at and self._key(row, same) not in active:
+            if not waited or self._ticks < known.decide_at:
+                continue
+            if self._key(row, same) in active:
+                known.silenced = True
+            else:
                 del self._held[row]
                 told += self._move(row, Given.RELEASE, now_ns)
         return told
@@ -308,6 +267,7 @@ class Announcer:
     def _move(self, row: int, given: Given, at_ns: int, order: Order | None = None) -> list[Event]:
         known = self._open[row]
         before = known.place
+        known.silenced |= given is Given.RAISE and before.shelf is not Shelf.FREE
         moved = move(before, given)
         assert moved is not None, f"{given} at {before}"
         known.place, said = moved
@@ -362,19 +322,22 @@ class Announcer:
         return severity
 
     def _say(self, known: Occurrence, said: Said, at_ns: int, order: Order | None) -> Event:
-        added = known.added()
+        added, told_ns = known.added(), at_ns if order is None else order.at_ns
         if said is Said.ACTIVE:
             self._passed_over.pop(known.raised.id, None)
         if known.escalated:
             added["severity"] = self._severity(known)
-        if said is Said.ACTIVE and known.event is known.raised and not added:
+        plain = known.event is known.raised and not added and not known.silenced
+        if said is Said.ACTIVE and plain:
             return known.raised
         if said in (Said.ACTIVE, Said.UPDATED, Said.CLEARED):
             like = known.raised if said is Said.ACTIVE else known.event
             data = {**known.event.data, **added}
+            time_ns = like.time_ns
             if said is Said.ACTIVE:
                 data.pop("reason", None)
-            return self._make(like, "", like.time_ns, data)
+                time_ns = max(time_ns, told_ns) if known.silenced else time_ns
+            return self._make(like, "", time_ns, data)
         ended = known.place.alarm is Alarm.NORMAL
         data = {
             **known.event.data,
@@ -385,14 +348,7 @@ class Announcer:
         if order is not None:
             data |= order.note()
         who = "" if order is None else f" {order.by} {order.comment}"
-        time_ns = at_ns if order is None else order.at_ns
-        return self._make(known.event, f"{events.UPDATED} {said}{who}", time_ns, data)
+        return self._make(known.event, f"{events.UPDATED} {said}{who}", told_ns, data)
 
 
 _TIMERS: Final = (Given.RUN_OUT, Given.REMIND, Given.ESCALATE)
-
-
-def values_of(labels: Labels, names: Sequence[str]) -> tuple[str | None, ...]:
-    """Values that these labels have for some names."""
-    known = dict(labels)
-    return tuple(known.get(name) for name in names)

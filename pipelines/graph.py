@@ -8,11 +8,11 @@ from config.model import Pipeline as Spec
 from config.tables import Table
 from pipelines import notices
 from pipelines.alerting import Past
-from pipelines.announcer import Order, Refused
 from pipelines.batch import Batch
 from pipelines.core import NOTHING
 from pipelines.events import Event
 from pipelines.lookups import Tables
+from pipelines.occurrence import Order, Refused
 from pipelines.operator import Operator
 from pipelines.order import Arrivals, Rules
 from pipelines.pipeline import Flow, Pipeline

@@ -11,11 +11,11 @@ from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting, Past
 from pipelines.amend import Amender, Correction, Told
-from pipelines.announcer import Order
 from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.core import NOTHING, Core
 from pipelines.events import ACTIVE, CLEARED, Event, Standing, retracted
 from pipelines.history import NO_ROWS, Rows, together
+from pipelines.occurrence import Order
 from pipelines.operator import Operator
 from pipelines.series import Labels, SeriesTable
 from pipelines.stage import ParamSets, Selection, Stage

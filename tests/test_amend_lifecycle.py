@@ -1,7 +1,7 @@
 """Late samples and the life cycle of alerts: corrections keep what people did, and their silence."""
 
-from pipelines.announcer import Order
 from pipelines.lifecycle import Given
+from pipelines.occurrence import Order
 from tests.graphs import T0, S, b
 from tests.test_amend import HOT, Played, newest
 
@@ -69,5 +69,5 @@ def test_what_late_samples_raise_while_shelved_is_told_when_that_is_over():
     assert short(told) == ["unshelved", "active"]
     sorted_anyway = Played({"hot": HOT}, rows((2, 6), (13, 30), until=30), until=200)
     raised = newest(sorted_anyway.told)
-    assert told[1].id in raised
-    assert told[1].time_ns == raised[told[1].id][1]
+    assert raised[told[1].id][2]["alert"] == told[1].data["alert"]
+    assert told[1].time_ns == told[0].time_ns, "it is news since then"
