@@ -1,6 +1,6 @@
 """Alerts as they are written: their condition, and what is told about them to whom."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -47,6 +47,15 @@ class Bound(Options):
         return self
 
 
+PROFILES: Final = {
+    "flow": (0.05, "15s"),
+    "level": (0.05, "60s"),
+    "pressure": (0.02, "15s"),
+    "temperature": (0.01, "60s"),
+}
+"""Deadband as a part of the span, and delays: values to start from, as alarm handbooks have them."""
+
+
 class When(Options):
     """The condition of an alert, and how hard it is to enter and to leave."""
 
@@ -64,9 +73,31 @@ class When(Options):
     )
     on_delay: Duration = Field(0, description="The condition must hold this long to raise.")
     off_delay: Duration = Field(0, description="It must be gone this long to clear.")
+    profile: Literal["flow", "level", "pressure", "temperature"] | None = Field(
+        None,
+        description="Starting values for deadband, on_delay and off_delay where they are not "
+        "given, for a quantity of this kind; with span.",
+    )
+    span: tuple[float, float] | None = Field(
+        None, description="[low, high] of the instrument; profiles are parts of it."
+    )
     latch: bool = Field(
         False, description="Stay active until somebody resets it through the command topic."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_profile(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("profile") not in PROFILES:
+            return given
+        span = given.get("span")
+        if not isinstance(span, list | tuple) or len(span) != 2:
+            raise ValueError("a profile needs span: [low, high] of the instrument")
+        if not all(isinstance(x, int | float) for x in span) or span[0] >= span[1]:
+            raise ValueError(f"span: [low, high] needs low < high, got {list(span)}")
+        part, delay = PROFILES[given["profile"]]
+        started = {"deadband": part * (span[1] - span[0]), "on_delay": delay, "off_delay": delay}
+        return {**started, **given}
 
     @property
     def has_limit(self) -> bool:

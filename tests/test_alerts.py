@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.model import When
 from pipelines.alerts import (
     CLEARED,
     FLAPPING,
@@ -315,3 +316,18 @@ def test_levels_and_flapping_compiled_equal_interpreted():
     with interpreted():
         assert_same(told(values, **limits), compiled)
     assert {RAISED, CLEARED, LEVELLED, FLAPPING} <= set(compiled.fields[:, KIND].tolist())
+
+
+def test_a_profile_gives_what_is_not_given():
+    when = When.model_validate({"above": 80, "profile": "level", "span": [0, 200]})
+    assert (when.deadband, when.on_delay, when.off_delay) == (10, 60 * S, 60 * S)
+    own = {"above": 80, "profile": "temperature", "span": [-50, 150], "on_delay": "5s"}
+    when = When.model_validate(own)
+    assert (when.deadband, when.on_delay, when.off_delay) == (2, 5 * S, 60 * S)
+    assert When.model_validate(when.model_dump()) == when
+
+
+@pytest.mark.parametrize("span", [{}, {"span": [1]}, {"span": [5, 5]}, {"span": ["a", "b"]}])
+def test_a_profile_needs_a_span(span):
+    with pytest.raises(ValueError, match="span"):
+        When.model_validate({"above": 80, "profile": "flow", **span})
