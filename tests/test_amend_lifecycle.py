@@ -71,3 +71,13 @@ def test_what_late_samples_raise_while_shelved_is_told_when_that_is_over():
     raised = newest(sorted_anyway.told)
     assert raised[told[1].id][2]["alert"] == told[1].data["alert"]
     assert told[1].time_ns == told[0].time_ns, "it is news since then"
+
+
+def test_a_late_sample_does_not_bring_back_what_somebody_has_reset():
+    latched = {**HOT, "alert": {"when": {"above": 90, "latch": True}}}
+    played = Played({"hot": latched}, rows((5, 10)), until=14)
+    obeyed(played, Given.RESET, 14)
+    later(played, (12.5, b("b1"), 20, 15), (15, b("b1"), 20, 15))
+    played.until(60)
+    assert short(played.told) == ["active", "reset"]
+    assert played.graph.pipelines["hot"].active == 0
