@@ -34,6 +34,8 @@ class StepSpec(Protocol):
     def regroup(
         self,
     ) -> Callable[[Any, Labels, tuple[str, ...]], tuple[Labels, int] | None] | None: ...
+    @property
+    def per_member(self) -> bool: ...
 
 
 @dataclass(slots=True)

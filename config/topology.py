@@ -1,7 +1,8 @@
 """Whether sources and pipelines fit together: pure checks over what was loaded.
 
 Labels of a stream: a source gives those of its topic, its fixed ones and `channel`; a step that
-combines series gives what its `regroup` says for dummy values; other steps keep them.
+combines series gives what its `regroup` says for dummy values, unless it tells of each member;
+other steps keep them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -217,7 +218,8 @@ class _Topology:
                 if chosen is None:
                     return
                 known = labels
-                labels = {n: (v if known.get(n) == v else "") for n, v in chosen[0]}
+                if not operator.per_member:
+                    labels = {n: (v if known.get(n) == v else "") for n, v in chosen[0]}
             yield labels
 
     def _labels(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:

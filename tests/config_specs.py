@@ -64,6 +64,7 @@ class Spec:
     emits: Literal["sample", "window", "score"] = "sample"
     condition: Callable[[Any], When] | None = None
     regroup: Callable[[Any, Any, Any], Any] | None = None
+    per_member: bool = False
 
 
 STEPS = {
@@ -75,6 +76,7 @@ STEPS = {
         Spec("score", Score, emits="score", condition=lambda p: When(above=p.k)),
         Spec("last", Last, sized_by=frozenset({"n"})),
         Spec("votes", Votes, condition=lambda p: When(above=1), regroup=_keep),
+        Spec("rank", Votes, condition=lambda p: When(above=1), regroup=_keep, per_member=True),
     )
 }
 DECODERS = {"json": NoOptions, "number": NoOptions, "csv": Csv}

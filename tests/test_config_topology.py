@@ -69,6 +69,7 @@ def test_wrong(tmp_path, body, column, what, hint):
 
 RIGHT = [
     f"{{from: {{alerts: hot}}, group_by: [site], {VOTES}, publish: {{topic: 'o/{{site}}'}}}}",
+    "{from: s, group_by: [site], steps: [rank: {of: device}], publish: {topic: 'o/{device}'}}",
     "{from: s, steps: [score], alert: {when: {deadband: 1}}}",
     "{from: s, publish: {topic: 'o/{gateway}/{pipeline}/{site}/{device}/{channel}/{line}'}}",
     "{from: s, where: {site: north}, publish: {topic: '{site}/x/y'}}",
