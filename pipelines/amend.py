@@ -111,7 +111,7 @@ class Amender:
         if self._expects:
             self._begin(rows.batch.series)
         np.maximum.at(self._seen_ns, lead, rows.batch.t_ns)
-        self._history.add(Rows(copied(rows.batch), rows.ids))
+        self._history.add(rows)
         return rows
 
     def amend(self, rows: Rows, *, new: bool) -> None:
@@ -166,8 +166,7 @@ class Amender:
             self._told.pop(row, None)
         self._pending = [r.where(~inside[r.batch.series]) for r in self._pending]
         self._gone = [r.where(~inside[r.batch.series]) for r in self._gone]
-        kept = self._history.rows()
-        self._history.replace(kept.where(~inside[kept.batch.series]))
+        self._history.keep(~inside[self._history.rows().batch.series])
 
     # --- at ticks ------------------------------------------------------------------------
 
@@ -178,7 +177,7 @@ class Amender:
         if not pending.batch.size and not gone.batch.size:
             return None
         # What is taken back may be what came late in this very tick.
-        self._history.add(Rows(copied(pending.batch), pending.ids))
+        self._history.add(pending)
         missed = gone.batch.size - self._history.remove(gone)
         self.counts["amend_too_late"] += missed
         touched = np.concatenate((pending.batch.series, gone.batch.series))
@@ -205,8 +204,7 @@ class Amender:
     def _again(self, inside: NDArray[np.bool_], clocks: Sequence[I8]) -> Correction:
         part = self.live.part(inside)
         self._replay.adopt(self._settled, part)
-        kept = self._history.rows()
-        again = kept.where(inside[kept.batch.series]).by_time()
+        again = self._history.of(inside)
         should = self._run(self._replay, again, self.live.clocks_of(part, clocks))
         found = Correction()
         for row in part.rows_out.tolist():
@@ -236,8 +234,9 @@ class Amender:
             horizon = np.maximum(horizon, early)
         old = kept.batch.t_ns < horizon[lead]
         self._settled_ns = np.maximum(self._settled_ns, horizon)
-        self._history.replace(kept.where(~old))
-        for row, some in self._run(self._settled, kept.where(old).by_time(), None).items():
+        settled = kept.where(old).by_time()
+        self._history.keep(~old)
+        for row, some in self._run(self._settled, settled, None).items():
             mine = self._told.get(row, Told())
             for key, content in some.items.items():
                 self.counts["amend_differs"] += mine.items.pop(key, None) != content

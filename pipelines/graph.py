@@ -80,8 +80,10 @@ class Graph:
                 self.pipelines[name] = Pipeline(
                     gateway.gateway, name, spec, operators, limits, amend_for_ns
                 )
-
+        taken = [spec.from_ for spec in gateway.pipelines.values()]
+        listed = {u.pipeline for u in taken if not isinstance(u, str) and u.kind != "alerts"}
         for name, pipeline in self.pipelines.items():
+            pipeline.taken = name in listed
             alert = gateway.pipelines[name].alert
             if pipeline.alerting is not None and alert is not None and alert.inhibit_by:
                 other = self.pipelines[alert.inhibit_by.alerts].alerting

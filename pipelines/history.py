@@ -1,12 +1,12 @@
 """History: the rows a pipeline took of late, so that they can be taken again in another order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.batch import I8, Batch, joined, new_batch, take
+from pipelines.batch import I8, Batch, joined, new_batch, rows, take
 
 
 class Rows(NamedTuple):
@@ -45,54 +45,80 @@ class History:
     """Rows in the order of their arrival, until they are forgotten."""
 
     def __init__(self) -> None:
-        self._parts: list[Rows] = []
+        self._kept = new_batch(0)
+        self._ids: list[str] = []
         self.size = 0
 
-    def add(self, rows: Rows) -> None:
-        """Append rows; they must be the caller's no more."""
-        if rows.batch.size:
-            self._parts.append(rows)
-            self.size += rows.batch.size
+    def add(self, more: Rows) -> None:
+        """Append rows, copied."""
+        n, batch = self.size + more.batch.size, more.batch
+        if n > self._kept.size or batch.fields.shape[1] != self._kept.fields.shape[1]:
+            wider = new_batch(max(n, 2 * self._kept.size), batch.fields.shape[1])
+            self._write(wider, 0, self.size, self._kept)
+            self._kept = wider
+        self._write(self._kept, self.size, batch.size, batch)
+        self._ids += more.ids
+        self.size = n
 
     def rows(self) -> Rows:
-        """Everything, in order of arrival."""
-        whole = together(self._parts)
-        self._parts = [whole] if whole.batch.size else []
-        return whole
+        """Everything, in order of arrival; views that hold until something is added or removed."""
+        return Rows(rows(self._kept, 0, self.size), tuple(self._ids))
 
-    def replace(self, rows: Rows) -> None:
-        """Keep these rows instead."""
-        self._parts, self.size = [], 0
-        self.add(rows)
+    def keep(self, mask: NDArray[np.bool_]) -> None:
+        """Forget the rows for which `mask` is not set."""
+        kept = self.rows().where(mask)
+        self.size, self._ids = 0, []
+        self.add(kept)
+
+    def of(self, inside: NDArray[np.bool_]) -> Rows:
+        """The rows of the series that `inside` is set for, in order of event time."""
+        whole = self.rows()
+        return whole.where(inside[whole.batch.series]).by_time()
 
     def has(self, batch: Batch) -> NDArray[np.bool_]:
         """(n,) whether a row with the series, time and value of each of these is there."""
-        mine = self.rows().batch
-        known = np.flatnonzero(np.isin(mine.t_ns, batch.t_ns))
-        marks = set(_marks(take(mine, known)))
-        return np.array([mark in marks for mark in _marks(batch)], bool)
+        there = {mark for _, mark in self._marked(Rows(batch))}
+        return np.array([mark in there for mark in _marks(Rows(batch))], bool)
 
-    def remove(self, rows: Rows) -> int:
+    def remove(self, gone: Rows) -> int:
         """Forget one row for each of these, and how many were found.
 
         Rows that came with events are known by those, others by series, time and value.
         """
-        mine = self.rows()
-        keep = np.ones(mine.batch.size, bool)
+        if not gone.batch.size:
+            return 0
         at: dict[object, list[int]] = {}
-        marks = mine.ids or _marks(mine.batch)
-        for i, mark in enumerate(marks):
+        for i, mark in self._marked(gone):
             at.setdefault(mark, []).append(i)
-        for mark in rows.ids or _marks(rows.batch):
-            if at.get(mark):
-                keep[at[mark].pop()] = False
-        self.replace(mine.where(keep))
-        return int((~keep).sum())
+        found = [at[mark].pop() for mark in _marks(gone) if at.get(mark)]
+        mask = np.ones(self.size, bool)
+        mask[found] = False
+        self.keep(mask)
+        return len(found)
+
+    def _marked(self, some: Rows) -> Iterator[tuple[int, object]]:
+        """(place, mark) of each row whose series is one of these rows' series."""
+        mine = self.rows()
+        if not mine.batch.size:
+            return
+        listed = np.zeros(1 + max(mine.batch.series.max(), some.batch.series.max()), bool)
+        listed[some.batch.series] = True
+        there = listed[mine.batch.series]
+        yield from zip(np.flatnonzero(there).tolist(), _marks(mine.where(there)), strict=True)
+
+    @staticmethod
+    def _write(into: Batch, first: int, n: int, source: Batch) -> None:
+        for name in ("series", "t_ns", "start_ns", "value", "quality"):
+            getattr(into, name)[first : first + n] = getattr(source, name)[:n]
+        width = source.fields.shape[1]
+        into.fields[first : first + n, :width] = source.fields[:n]
 
 
-def _marks(batch: Batch) -> list[object]:
-    value = np.where(np.isnan(batch.value), np.inf, batch.value).tolist()
-    return list(zip(batch.series.tolist(), batch.t_ns.tolist(), value, strict=True))
+def _marks(some: Rows) -> Sequence[object]:
+    if some.ids:
+        return some.ids
+    value = np.where(np.isnan(some.batch.value), np.inf, some.batch.value).tolist()
+    return list(zip(some.batch.series.tolist(), some.batch.t_ns.tolist(), value, strict=True))
 
 
 def latest(times: I8, group: NDArray[np.int32], size: int, floor: int) -> I8:

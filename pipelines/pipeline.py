@@ -93,6 +93,8 @@ class Pipeline:
             rows_max = limits.amend_rows_max
             self._amender = Amender(self.core, self._tells, self.amend_for_ns, rows_max)
         self._revisions: dict[str, int] = {}
+        self.taken = False
+        """Whether another pipeline takes the rows of our last step."""
 
     @property
     def active(self) -> int:
@@ -232,7 +234,8 @@ class Pipeline:
     ) -> tuple[list[tuple[Key, Content]], list[Event]]:
         """Rows of the last step as values, and the events of the alert's changes."""
         items = []
-        if rows.size and (self.spec.publish is not None or self._amender is not None):
+        told = self.spec.publish is not None or (self.taken and self._amender is not None)
+        if rows.size and told:
             items = list(self._teller.items(core, rows))
         if not changes.size:
             return items, []
