@@ -8,7 +8,13 @@ import pytest
 import yaml
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from config.model import Alert
 from pipelines.events import rfc3339
@@ -238,8 +244,16 @@ class LifeCycle(RuleBasedStateMachine):
             assert event.data["state"] == "active" or what in ("cleared", "unshelved")
 
 
-LifeCycle.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+LifeCycle.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 TestLifeCycle = LifeCycle.TestCase
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_long_lives():
+    run_state_machine_as_test(
+        LifeCycle, settings=settings(max_examples=2_000, stateful_step_count=60, deadline=None)
+    )
 
 
 def test_a_sequence_drawn_in_time():
