@@ -13,6 +13,7 @@ from pipelines.numerics import LARGEST, taken_in
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
 
 ONE: Final = np.uint64(1)
+NO_GAP: Final = np.iinfo(np.int64).max
 
 NORMAL_SCALE: Final = 1.4826022185056018
 """1 / 0.6745, the upper quartile of the normal distribution: with it the median absolute
@@ -100,34 +101,57 @@ def enter(ordered: F8, n: int, x: float) -> None:
 
 
 @kernel
-def middle_and_spread(ordered: F8, n: int) -> tuple[float, float]:
+def exchange(ordered: F8, n: int, gap: int, x: float) -> None:
+    """Put `x` among n ascending numbers of one row that leave out slot `gap`, and close that."""
+    low = after(ordered, n + 1 if gap < n else n, x)
+    if low > gap:
+        for m in range(np.uint64(gap) + ONE, np.uint64(low)):
+            ordered[m - ONE] = ordered[m]
+        ordered[low - 1] = x
+    else:
+        for m in range(np.uint64(gap), np.uint64(low), -1):
+            ordered[m] = ordered[m - ONE]
+        ordered[low] = x
+
+
+@kernel
+def ranked(ordered: F8, i: int, gap: int) -> float:
+    """The i-th of ascending numbers that leave out slot `gap`."""
+    return float(ordered[i + 1] if i >= gap else ordered[i])
+
+
+@kernel
+def middle_and_spread(ordered: F8, n: int, gap: int = NO_GAP) -> tuple[float, float]:
     """Median and scaled median absolute deviation of the first n > 0 numbers of one row.
 
+    Slot `gap` is left out; n does not count it.
     Distances from the median ascend from the middle to both ends. Of the `rank` smallest, `low`
     lie below it: a binary search for how many finds the median distance in log n steps.
     """
     half, even = n // 2, n % 2 == 0
-    median = ordered[half]
+    median = ranked(ordered, half, gap)
     if even:
-        median = (ordered[half - 1] + median) / 2
+        median = (ranked(ordered, half - 1, gap) + median) / 2
     rank = (n - 1) // 2
     low, high = max(0, rank - (n - half)), min(rank, half)
     while low < high:
         middle = (low + high) >> 1
-        below = median - ordered[half - 1 - middle]
-        if below < ordered[half + rank - middle - 1] - median:
+        below = median - ranked(ordered, half - 1 - middle, gap)
+        if below < ranked(ordered, half + rank - middle - 1, gap) - median:
             low = middle + 1
         else:
             high = middle
     high = rank - low
-    below = median - ordered[half - 1 - low] if low < half else np.inf
-    above = ordered[half + high] - median if half + high < n else np.inf
+    below = median - ranked(ordered, half - 1 - low, gap) if low < half else np.inf
+    above = ranked(ordered, half + high, gap) - median if half + high < n else np.inf
     mad = min(below, above)
     if even:
         if below <= above:
-            below = median - ordered[half - 2 - low] if low + 1 < half else np.inf
+            more = low + 1 < half
+            below = median - ranked(ordered, half - 2 - low, gap) if more else np.inf
         else:
-            above = ordered[half + high + 1] - median if half + high + 1 < n else np.inf
+            more = half + high + 1 < n
+            above = ranked(ordered, half + high + 1, gap) - median if more else np.inf
         mad = (mad + min(below, above)) / 2
     return median, mad * NORMAL_SCALE
 
@@ -168,13 +192,18 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             if params.false_alarms[p] > 0:
                 k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             size = newest - oldest
-            for j in range(oldest, keep):
+            for j in range(oldest, keep - 1):
                 leave(state.ordered[s], size, state.x[s, j % width])
+                size -= 1
+            gap = size
+            if keep > oldest:
+                # The last to leave gives its place to the one that comes, which moves fewest.
+                gap = after(state.ordered[s], size, state.x[s, (keep - 1) % width]) - 1
                 size -= 1
             state.first[s] = keep
             learned = x
             if size >= params.min_samples[p]:
-                median, mad = middle_and_spread(state.ordered[s], size)
+                median, mad = middle_and_spread(state.ordered[s], size, gap)
                 mad = max(mad, params.min_mad[p], params.min_mad_share[p] * abs(median))
                 score, reach = (x - median) / mad, k * mad
                 usual = median + reach if score > 0 else median - reach
@@ -182,10 +211,12 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 if params.false_alarms[p] > 0:
                     score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
-                enter(state.ordered[s], size, learned)
+                exchange(state.ordered[s], size, gap, learned)
                 state.t_ns[s, newest % width] = t
                 state.x[s, newest % width] = learned
                 state.seen[s] = newest + 1
+            elif keep > oldest:
+                leave(state.ordered[s], size + 1, state.x[s, (keep - 1) % width])
         out.series[n] = s
         out.t_ns[n] = t
         out.start_ns[n] = batch.start_ns[i]

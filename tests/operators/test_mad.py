@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.operators.mad import NORMAL_SCALE, exchange, middle_and_spread
 from tests.operators.one_step import feed, runner
 
 LEARN = {"on_anomaly": "learn", "min_mad": 1e-12, "min_mad_share": 0}
@@ -123,3 +124,20 @@ def test_shift_scale_and_sign_come_out_as_they_should(values, shift, scale):
     a = feed(runner("mad", options), x).value
     b = feed(runner("mad", options | {"min_mad": abs(scale)}), (x + shift) * scale).value
     np.testing.assert_array_equal(a * np.sign(scale), b)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.data())
+def test_one_value_takes_the_place_of_another_in_order(values, data):
+    n = len(values) - data.draw(st.integers(0, 1), "one leaves")
+    row = np.array([*sorted(values), 99.0])
+    gap = n  # nobody leaves: the slot behind the last is free
+    if n < len(values):
+        gap = data.draw(st.integers(0, n), "slot of the one that leaves")
+    rest = np.delete(row, gap)[:n] if n < len(values) else row[:n].copy()
+    if n:
+        got = middle_and_spread(row, n, gap)
+        spread = np.median(np.abs(rest - np.median(rest))) * NORMAL_SCALE
+        assert got == pytest.approx((np.median(rest), spread))
+    x = data.draw(st.integers(-4, 4), "comes")
+    exchange(row, n, gap, float(x))
+    assert row[: n + 1].tolist() == sorted([*rest, x])
