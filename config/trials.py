@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
@@ -22,8 +22,22 @@ from config.topics import TopicFilter
 from config.units import Duration, duration_text
 from config.wording import keys_of, nearest
 
-EventType = Literal["alert.active", "alert.cleared", "alert.updated", "window", "sample"]
-ALERTS: Final[tuple[EventType, ...]] = ("alert.active", "alert.cleared", "alert.updated")
+EventType = Literal[
+    "alert.active",
+    "alert.cleared",
+    "alert.updated",
+    "alert.retracted",
+    "window",
+    "window.retracted",
+    "sample",
+    "sample.retracted",
+]
+ALERTS: Final[tuple[EventType, ...]] = (
+    "alert.active",
+    "alert.cleared",
+    "alert.updated",
+    "alert.retracted",
+)
 SUFFIXES: Final = (".test.yaml", ".test.yml")
 LENGTH_MAX_NS: Final = 366 * 86_400 * SECOND
 
@@ -66,6 +80,9 @@ class Expectation(Options):
     data: dict[str, Wanted] = Field(
         default_factory=dict, description="Other numbers of the event, such as {mean: 80}."
     )
+    revision: int | None = Field(
+        None, ge=1, description="1 for what was told first, 2 and more for corrections of it."
+    )
     count: int = Field(1, ge=1, le=100_000, description="So many events, each within the time.")
 
     @property
@@ -80,6 +97,23 @@ class Series(Options):
     topic: str
     channel: str
     values: Samples
+    start: Duration = Field(0, description="Time of the first sample.")
+    delay: Duration = Field(
+        0, description="Each sample arrives this much after the time that it is about."
+    )
+
+
+class Given(NamedTuple):
+    """One series of a trial."""
+
+    key: str | int
+    """Key or index in `given`."""
+    topic: str
+    channel: str | None
+    """None: written behind the topic."""
+    values: tuple[Sample, ...]
+    start: int = 0
+    delay: int = 0
 
 
 class Trial(Options):
@@ -105,18 +139,19 @@ class Trial(Options):
     allow_more: bool = Field(False, description="More may happen than what is expected.")
 
     @property
-    def series(self) -> Iterator[tuple[str | int, str, str | None, tuple[Sample, ...]]]:
-        """(key or index in `given`, topic, channel, samples); without channel: split the topic."""
+    def series(self) -> Iterator[Given]:
+        """What is given, however it was written."""
         if isinstance(self.given, dict):
-            yield from ((key, key, None, values) for key, values in self.given.items())
+            yield from (Given(key, key, None, values) for key, values in self.given.items())
         else:
-            yield from ((i, s.topic, s.channel, s.values) for i, s in enumerate(self.given))
+            for i, s in enumerate(self.given):
+                yield Given(i, s.topic, s.channel, s.values, s.start, s.delay)
 
     @property
     def end_ns(self) -> int:
         """When it is over, counted from the first sample: all that is asked for lies before."""
-        longest = max((len(values) for *_, values in self.series), default=0)
-        ends = [longest * self.every, self.until or 0]
+        ends = [g.start + g.delay + len(g.values) * self.every for g in self.series]
+        ends += [self.until or 0]
         ends += [e.at + self.within(e) for e in self.expect]
         return max(ends)
 
@@ -158,6 +193,8 @@ class Feed:
     channel: str
     samples: tuple[Sample, ...]
     node: Node
+    start_ns: int = 0
+    delay_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +250,9 @@ def check(suite: Suite, gateway: Gateway) -> tuple[list[list[Feed]], list[Proble
     labels = {"channel"}
     for source in gateway.sources.values():
         labels |= {*TopicFilter.parse(source.topic).labels, *source.labels}
+    for pipeline in gateway.pipelines.values():
+        for step in pipeline.steps:  # what comes out of tables
+            labels.update(step.options.get("add", ()))
     feeds = []
     for index, trial in enumerate(suite.trials):
         feeds.append(list(_feeds(suite, index, gateway.sources, problems)))
@@ -235,10 +275,11 @@ def check(suite: Suite, gateway: Gateway) -> tuple[list[list[Feed]], list[Proble
 def _feeds(
     suite: Suite, index: int, sources: Mapping[str, Source], problems: list[Problem]
 ) -> Iterator[Feed]:
-    seen: set[tuple[str, str]] = set()
-    for key, written, given, values in suite.trials[index].series:
-        node = suite.node(index, "given", key)
-        ways = [(written, given)] if given is not None else _splits(written)
+    seen: set[tuple[str, str, int, int]] = set()
+    for given in suite.trials[index].series:
+        written, channel_ = given.topic, given.channel
+        node = suite.node(index, "given", given.key)
+        ways = [(written, channel_)] if channel_ is not None else _splits(written)
         fitting = [w for w in ways if _source(*w, sources) is not None]
         taken = [w for w in ways if _source(w[0], None, sources) is not None]
         if not fitting:
@@ -254,12 +295,17 @@ def _feeds(
             problems.append(suite.document.problem(node.best, what, hint))
             continue
         topic, channel = fitting[0]
-        if (topic, channel) in seen:
+        if (topic, channel, given.start, given.delay) in seen:
             problems.append(suite.document.problem(node.best, f"{channel!r} is given twice"))
-        seen.add((topic, channel))
+        seen.add((topic, channel, given.start, given.delay))
         source = _source(topic, channel, sources)
         assert source is not None, "it is one of those that fit"
-        yield Feed(source, topic, channel, values, node)
+        if given.delay and sources[source].time is None:
+            at = suite.node(index, "given", given.key, "delay").best
+            what = f"samples of source {source!r} cannot come late: it has no time"
+            hint = "they are about the time they arrive at; give the source a time field"
+            problems.append(suite.document.problem(at, what, hint))
+        yield Feed(source, topic, channel, given.values, node, given.start, given.delay)
 
 
 def _splits(key: str) -> list[tuple[str, str]]:

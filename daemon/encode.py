@@ -75,12 +75,12 @@ class Encoder:
 
     def _published(self, route: "_Route", event: Event) -> list[Outgoing]:
         """A sample or window; what is kept is the newest, also when an older one is corrected."""
-        kind: Kind = "window" if "window" in event.type else "sample"
         stands = event.standing.event if event.standing else event
-        newest = stands is not None and stands.id == event.id
-        shown = [(event, route.retain and newest)]
-        if route.retain and stands is not None and not newest:
-            shown.append((stands, True))
+        shown = [(event, route.retain and stands is not None and stands.id == event.id)]
+        taken_back = route.retain and event.correction == "retracted"
+        if taken_back and stands is not None and stands.time_ns <= event.time_ns:
+            shown.append((stands, True))  # what is taken back was the newest
+        kind: Kind = "window" if "window" in event.type else "sample"
         made = []
         for each, retain in shown:
             payload, properties = self._written(each)

@@ -8,7 +8,7 @@ subscriber would have received.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -48,10 +48,11 @@ class Told:
     at_ns: int
     """Since the first sample."""
     type: str
-    """alert.active, alert.cleared, alert.updated, window or sample."""
+    """alert.active, window, sample, alert.retracted, …"""
     labels: Mapping[str, str]
     data: Mapping[str, Any]
     topic: str
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,16 @@ class Played:
     told: tuple[Told, ...]
     unused: tuple[str, ...]
     """What of the input did not reach the pipelines, with the reason and how often."""
+
+
+class _Planned(NamedTuple):
+    """One message to be sent."""
+
+    arrival_ns: int
+    t_ns: int
+    source: str
+    topic: str
+    values: dict[str, float]
 
 
 @dataclass(slots=True)
@@ -86,16 +97,16 @@ class Stage:
         end_ns = self.trial.end_ns
         last_ns = end_ns + self._told_after_ns()
         step_ns = step(self.trial)
-        samples = max((len(f.samples) for f in self.feeds), default=0)
+        messages = self._messages()
         now_ns, k = 0, 0
         while True:
-            while k < samples and k * self.trial.every <= now_ns:
-                self._publish(offline, k)
+            while k < len(messages) and messages[k].arrival_ns <= now_ns:
+                self._publish(offline, messages[k])
                 k += 1
             offline.turn()
             if now_ns >= last_ns:
                 break
-            following = k * self.trial.every if k < samples else last_ns
+            following = messages[k].arrival_ns if k < len(messages) else last_ns
             to_ns = min(following, now_ns + (step_ns if now_ns < end_ns else STEP_MAX_NS))
             offline.clock.advance(to_ns - now_ns)
             now_ns = to_ns
@@ -104,24 +115,38 @@ class Stage:
             f"{name.replace('_', ' ')} ({labels.get('reason', labels['source'])}): {n:.0f}"
             for name, labels, n in ledger.rows()
             if name in _NOT_USED and n
+            if name != Count.SAMPLES_LATE or not self._amended(offline)
         ]
         told = [t for t in self._heard(offline) if t.at_ns <= end_ns]
         return Played(tuple(told), tuple(unused))
 
     # --- inside --------------------------------------------------------------------------
 
-    def _publish(self, offline: Offline, k: int) -> None:
-        """The k-th sample of every series: one message for each topic."""
-        messages: dict[tuple[str, str], dict[str, float]] = {}
+    def _messages(self) -> list["_Planned"]:
+        """All messages in the order of arrival: one for each topic, time and delay."""
+        planned: dict[tuple[int, int, str, str], dict[str, float]] = {}
         for feed in self.feeds:
-            value = feed.samples[k] if k < len(feed.samples) else None
-            if value is not None:
-                messages.setdefault((feed.source, feed.topic), {})[feed.channel] = value
-        for (name, topic), values in messages.items():
-            self.seq += 1
-            source = self.gateway.sources[name]
-            payload = self.write[name](_time(source, offline.clock.now_ns()), self.seq, values)
-            offline.transport.publish(topic, payload, source.qos)
+            for k, value in enumerate(feed.samples):
+                if value is None:
+                    continue
+                t_ns = feed.start_ns + k * self.trial.every
+                key = (t_ns + feed.delay_ns, t_ns, feed.source, feed.topic)
+                planned.setdefault(key, {})[feed.channel] = value
+        made = [_Planned(*key, values) for key, values in planned.items()]
+        return sorted(made, key=lambda m: m.arrival_ns)
+
+    def _publish(self, offline: Offline, message: "_Planned") -> None:
+        self.seq += 1
+        source = self.gateway.sources[message.source]
+        time = _time(source, START_NS + message.t_ns)
+        payload = self.write[message.source](time, self.seq, message.values)
+        offline.transport.publish(message.topic, payload, source.qos)
+
+    def _amended(self, offline: Offline) -> bool:
+        """Whether all late samples were taken by a pipeline that corrects what it told."""
+        counters = [p.counters() for p in offline.engine.graph.pipelines.values()]
+        taken = sum(c.get("amended", 0) for c in counters)
+        return taken > 0 and not any(c.get("amend_too_late", 0) for c in counters)
 
     def _told_after_ns(self) -> int:
         """How long after it happened something may be told: lateness, and noticing silence.
@@ -151,7 +176,7 @@ class Stage:
                 data = event["data"]
                 kind = event["type"].removeprefix("sensorweir.")
                 at_ns = rfc3339_ns(event["time"]) - START_NS
-                yield Told(at_ns, kind, data["labels"], data, out.topic)
+                yield Told(at_ns, kind, data["labels"], data, out.topic, event["revision"])
 
 
 def step(trial: Trial) -> int:

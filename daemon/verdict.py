@@ -8,9 +8,9 @@ share them out so that as many lines as possible are satisfied.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from config.trials import ALERTS, Expectation, Range, Trial
+from config.trials import ALERTS, EventType, Expectation, Range, Trial
 from config.trials import Wanted as Number
 from config.units import duration_ns
 from daemon.trial import Played, Told
@@ -18,6 +18,7 @@ from daemon.trial import Played, Told
 RELATIVE: Final = 1e-6
 """A number that is written without bounds is meant to six digits."""
 SHOWN_MAX: Final = 12
+ENDS: Final = ("alert.cleared", "alert.retracted")
 COLUMNS: Final = 60
 _ABSENT: Final = object()
 
@@ -85,7 +86,7 @@ def timeline(trial: Trial, told: Sequence[Told]) -> list[str]:
         for event in events:
             column = min(COLUMNS - 1, event.at_ns * COLUMNS // end)
             drawn += ("#" if active else ".") * (column - done)
-            done, active = max(column, done), event.type != "alert.cleared"
+            done, active = max(column, done), event.type not in ENDS
         drawn += ("#" if active else ".") * (COLUMNS - done)
         lines.append(f"{drawn}  {name}")
     return lines
@@ -147,7 +148,7 @@ def _judged(trial: Trial) -> set[str]:
         return set()
     if trial.only is not None:
         return set(trial.only)
-    return set(ALERTS) if trial.expect else {*ALERTS, "window", "sample"}
+    return set(ALERTS) if trial.expect else set(get_args(EventType))
 
 
 def _unlike(trial: Trial, expected: Expectation, event: Told) -> list[str]:
@@ -163,6 +164,8 @@ def _unlike(trial: Trial, expected: Expectation, event: Told) -> list[str]:
     severity = event.data.get("severity")
     if expected.severity is not None and severity != expected.severity:
         found.append(f"severity is {severity}")
+    if expected.revision is not None and event.revision != expected.revision:
+        found.append(f"revision is {event.revision}")
     if expected.value is not None:
         found += _differs("value", expected.value, event.data)
     for name, number in expected.data.items():
@@ -236,6 +239,8 @@ def _wanted(trial: Trial, expected: Expectation) -> str:
     words = [expected.type, *(f"{k}={v}" for k, v in expected.all_labels.items())]
     if expected.topic is not None:
         words.append(f"on {expected.topic}")
+    if expected.revision is not None:
+        words.append(f"revision {expected.revision}")
     if expected.severity is not None:
         words.append(f"severity {expected.severity}")
     numbers = {"value": expected.value} if expected.value is not None else {}

@@ -340,11 +340,10 @@ def _sort(
 
 
 def _standing(corrected: list[Event], newest: list[Event]) -> list[Event]:
-    """Corrected rows; the last of each series with the newest, which a retained topic keeps."""
+    """Corrected rows, each with the newest one of its series, which a retained topic keeps."""
     revised = {e.id: e for e in corrected if e.correction != "retracted"}
     stands = {e.labels: revised.get(e.id, e) for e in newest}
-    told = [replace(e, standing=Standing(stands.pop(e.labels, None))) for e in corrected[::-1]]
-    return told[::-1]
+    return [replace(e, standing=Standing(stands.get(e.labels))) for e in corrected]
 
 
 def _time(event: Event) -> int:

@@ -89,7 +89,7 @@ def broken(gateway, pipeline, change):
         ("overheat", ("steps", 0, "options", "max"), 2000),
         ("silent", ("steps", 0, "options", "timeout"), "20m"),
         ("stuck", ("steps", 0, "options", "window"), "5m"),
-        ("odd", ("steps", 0, "options", "k"), 1000),
+        ("odd", ("steps", 0, "options", "min_samples"), 5000),
         ("unsteady", ("values", "k", "default"), 100),
         ("heating_fast", ("alert", "when", "outside"), [-5, 5]),
         ("starts_per_hour", ("steps", 0, "options", "unit"), "s"),
