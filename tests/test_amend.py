@@ -18,7 +18,9 @@ HOT = {
 }
 MINUTES = {
     "from": "boilers",
-    "steps": [{"aggregate": {"size": "10s", "stats": ["mean", "max", "count"], "amend_for": "10m"}}],
+    "steps": [
+        {"aggregate": {"size": "10s", "stats": ["mean", "max", "count"], "amend_for": "10m"}}
+    ],
     "publish": {"topic": "agg/{device}"},
 }
 

@@ -102,7 +102,9 @@ def test_second_moments_of_each_minute(city):
 
 
 def test_distinct_values_of_each_minute(city):
-    told = {(topic, second): data["distinct"] for topic, second, data in city.told("stats/distinct/")}
+    told = {
+        (topic, second): data["distinct"] for topic, second, data in city.told("stats/distinct/")
+    }
     wanted = {
         (sensor, end): len(set(values))
         for sensor in DISTRICT
