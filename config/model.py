@@ -8,7 +8,7 @@ resolves it for each series.
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from config.alert import Alert, Bound, Severity, When
 from config.params import Options
@@ -18,6 +18,7 @@ from config.terms import (
     REFERENCE,
     SECOND,
     Name,
+    Names,
     Number,
     OneOrMore,
     QoS,
@@ -219,11 +220,21 @@ def _value(value: Any) -> Any:
 
 
 class Upstream(Options):
-    """Another pipeline as the input: its alerts (1 active, 0 cleared), samples or windows."""
+    """Other pipelines as the input: alerts (1 active, 0 cleared) of some, or what one makes."""
 
-    alerts: Name | None = None
-    samples: Name | None = None
-    windows: Name | None = None
+    alerts: Name | Names | None = Field(
+        None,
+        description="A pipeline; or a list, whose alerts come with the label alert: its name.",
+    )
+    samples: Name | None = Field(None, description="A pipeline whose last step makes samples.")
+    windows: Name | None = Field(None, description="A pipeline whose last step makes windows.")
+
+    @field_validator("samples", "windows", mode="before")
+    @classmethod
+    def _of_one(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            raise ValueError("one pipeline, not a list: only alerts come together")  # noqa: TRY004 - pydantic wants a ValueError
+        return value
 
     @model_validator(mode="after")
     def _one(self) -> "Upstream":
@@ -233,13 +244,20 @@ class Upstream(Options):
 
     @property
     def kind(self) -> Literal["alerts", "samples", "windows"]:
-        """Which output of the other pipeline is meant."""
+        """Which output of the other pipelines is meant."""
         return "alerts" if self.alerts else "samples" if self.samples else "windows"
 
     @property
-    def pipeline(self) -> str:
-        """Name of the other pipeline."""
-        return self.alerts or self.samples or self.windows or ""
+    def pipelines(self) -> tuple[str, ...]:
+        """Names of the other pipelines."""
+        if isinstance(self.alerts, tuple):
+            return self.alerts
+        return (self.alerts or self.samples or self.windows or "",)
+
+    @property
+    def together(self) -> bool:
+        """Whether rows say in a label which pipeline they came from: those of a list do."""
+        return isinstance(self.alerts, tuple)
 
 
 def _step(value: Any) -> Any:

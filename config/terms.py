@@ -49,3 +49,5 @@ def text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(text)]
 """Text that may look like a number in YAML, such as a device called 12 or `protocol: 5`."""
 OneOrMore = Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+"""Distinct names in the order of their weight; `topology` says where one is written twice."""

@@ -1,33 +1,25 @@
-"""Whether sources and pipelines fit together: pure checks over what was loaded.
+"""Whether sources and pipelines fit together: pure checks over what was loaded."""
 
-Labels of a stream: a source gives those of its topic, its fixed ones and `channel`; a step that
-combines series gives what its `regroup` says for dummy values, unless it tells of each member;
-other steps keep them.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 from config.errors import Problem
 from config.model import Pipeline, Source
 from config.nodes import Place
-from config.parts import Entry, Labels
+from config.parts import Entry
+from config.streams import ALERT, Pipelines, Sources, Stream, Streams
 from config.topics import TopicFilter, TopicTemplate
 from config.wording import nearest
 
 FIXED_NAMES: Final = ("gateway", "pipeline")
 """Names that every template may use besides the labels."""
-CHAIN_MAX: Final = 16
-"""Pipelines that may follow each other; events carry as many hops."""
-
-Sources = Mapping[str, Entry[Source]]
-Pipelines = Mapping[str, Entry[Pipeline]]
 
 
 def check(sources: Sources, pipelines: Pipelines, gateway: str) -> list[Problem]:
     """Everything that does not fit; parts with problems of their own are passed over."""
-    return list(_Topology(sources, pipelines, gateway).problems())
+    return list(_Topology(sources, pipelines, gateway, Streams(sources, pipelines)).problems())
 
 
 @dataclass(slots=True)
@@ -35,7 +27,7 @@ class _Topology:
     sources: Sources
     pipelines: Pipelines
     gateway: str
-    looping: dict[str, list[str]] = field(default_factory=dict)
+    streams: Streams
     filters: dict[str, TopicFilter] = field(default_factory=dict)
     """What each source takes."""
     feeding: dict[str, list[tuple[tuple[str, ...], str, Entry[Source]]]] = field(
@@ -44,7 +36,6 @@ class _Topology:
     """By pipeline, see `_published_to`."""
 
     def problems(self) -> Iterator[Problem]:
-        self.looping = looping = self._looping()
         self.filters = {
             name: TopicFilter.parse(entry.spec.topic)
             for name, entry in self.sources.items()
@@ -54,13 +45,14 @@ class _Topology:
             if entry.spec is None:
                 continue
             yield from self._origin(entry, entry.spec)
-            if entry.name in looping:
-                yield entry.document.problem(entry.at("from"), *_wrong_way(looping[entry.name]))
+            wrong_way = self.streams.wrong_way(entry.name)
+            if wrong_way is not None:
+                yield entry.document.problem(entry.at("from"), *wrong_way)
             if entry.whole:  # else what is missing here may be what was left out
                 yield from self._output(entry, entry.spec)
             yield from self._inhibitor(entry, entry.spec)
             yield from self._values(entry, entry.spec)
-            if entry.name not in looping:
+            if wrong_way is None:
                 yield from self._labels(entry, entry.spec)
                 yield from self._through_broker(entry, entry.spec)
         yield from self._sources()
@@ -78,18 +70,26 @@ class _Topology:
                 hint = nearest(spec.from_, self.sources)
             yield problem(at, f"unknown source {spec.from_!r}", hint)
             return
-        kind, name = spec.from_.kind, spec.from_.pipeline
-        at = entry.at("from", kind)
-        upstream = self.pipelines.get(name)
-        if upstream is None:
-            hint = f"{name} is a source: write from: {name}"
-            hint = hint if name in self.sources else nearest(name, self.pipelines)
-            yield problem(at, f"unknown pipeline {name!r}", hint)
-        elif upstream.spec is not None and kind == "alerts" and upstream.spec.alert is None:
-            yield problem(at, f"pipeline {name!r} has no alert", f"write {{samples: {name}}}")
-        elif kind == "windows" and not _makes_windows(upstream):
-            hint = f"its last step makes no windows: write {{samples: {name}}}"
-            yield problem(at, f"pipeline {name!r} has no windows", hint)
+        kind, together = spec.from_.kind, spec.from_.together
+        for i, name in enumerate(spec.from_.pipelines):
+            at = entry.at("from", kind, i) if together else entry.at("from", kind)
+            upstream = self.pipelines.get(name)
+            if upstream is None:
+                hint = f"{name} is a source: write from: {name}"
+                hint = hint if name in self.sources else nearest(name, self.pipelines)
+                yield problem(at, f"unknown pipeline {name!r}", hint)
+            elif upstream.spec is not None and kind == "alerts" and upstream.spec.alert is None:
+                yield problem(at, f"pipeline {name!r} has no alert", f"write {{samples: {name}}}")
+            elif kind == "windows" and not _makes_windows(upstream):
+                hint = f"its last step makes no windows: write {{samples: {name}}}"
+                yield problem(at, f"pipeline {name!r} has no windows", hint)
+            elif name in spec.from_.pipelines[:i]:
+                yield problem(at, f"pipeline {name!r} is here twice", "remove one of them")
+            elif together:
+                stream = self.streams.outgoing(upstream)
+                if stream is not None and ALERT in stream.labels:
+                    what = f"alerts of {name!r} have a label {ALERT!r} already"
+                    yield problem(at, what, f"combine its series without it, by group_by in {name}")
 
     def _inhibitor(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:
         if spec.alert is None or spec.alert.inhibit_by is None:
@@ -104,46 +104,17 @@ class _Topology:
         elif other.spec is not None and other.spec.alert is None:
             yield problem(at, f"pipeline {by.alerts!r} has no alert", "give it one")
         else:
-            known = self._outgoing(other)
+            known = self.streams.outgoing(other)
             for i, name in enumerate(by.same):
                 if known is not None:
                     place = entry.at("alert", "inhibit_by", "same", i).place
                     yield from _unknown(entry, place, name, known)
 
-    def _looping(self) -> dict[str, list[str]]:
-        """Pipelines that take from themselves, or from too long a chain: name → the way."""
-        found = {}
-        for name in self.pipelines:
-            way = [name]
-            while (above := self._above(way[-1])) is not None and above not in way:
-                way.append(above)
-                if len(way) > CHAIN_MAX:
-                    break
-            if above == name or len(way) > CHAIN_MAX:
-                found[name] = [*way, name] if above == name else way
-        return found
-
-    def _above(self, name: str) -> str | None:
-        """The pipeline that this one takes from, None for a source or nothing known."""
-        spec = self.pipelines[name].spec
-        if spec is None or isinstance(spec.from_, str):
-            return None
-        return spec.from_.pipeline if spec.from_.pipeline in self.pipelines else None
-
-    def _root(self, entry: Entry[Pipeline]) -> Entry[Source] | None:
-        """The source at the beginning of the chain."""
-        seen: set[str] = set()
-        while (above := self._above(entry.name)) is not None and above not in seen:
-            seen.add(above)
-            entry = self.pipelines[above]
-        spec = entry.spec
-        return self.sources.get(spec.from_) if spec and isinstance(spec.from_, str) else None
-
     # --- what leaves ---------------------------------------------------------------------
 
     def _output(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:
         problem = entry.document.problem
-        consumed = any(self._above(name) == entry.name for name in self.pipelines)
+        consumed = entry.name in self.streams.taken
         if spec.alert is None and spec.publish is None and not consumed:
             hint = "give it an alert or publish, or let another pipeline take from it"
             yield problem(entry.node.best, f"nothing leaves pipeline {entry.name!r}", hint)
@@ -179,68 +150,27 @@ class _Topology:
 
     # --- labels --------------------------------------------------------------------------
 
-    def _incoming(self, entry: Entry[Pipeline]) -> dict[str, str] | None:
-        """Labels of the stream a pipeline takes, with values where they are fixed ('' if not)."""
-        spec = entry.spec
-        if spec is None:
-            return None
-        if not isinstance(spec.from_, str):
-            upstream = self.pipelines.get(spec.from_.pipeline)
-            return None if upstream is None else self._outgoing(upstream)
-        source = self.sources.get(spec.from_)
-        if source is None or source.spec is None:
-            return None
-        names = (*TopicFilter.parse(source.spec.topic).labels, "channel")
-        return dict.fromkeys(names, "") | dict(source.spec.labels)
-
-    def _outgoing(self, entry: Entry[Pipeline]) -> dict[str, str] | None:
-        """Labels of what leaves the last step; None when that cannot be known."""
-        streams = list(self._streams(entry))
-        return streams[-1] if len(streams) == len(entry.steps or ()) + 1 else None
-
-    def _streams(self, entry: Entry[Pipeline]) -> Iterator[dict[str, str]]:
-        """Labels before each step and after the last one, as far as that can be known."""
-        spec = entry.spec
-        labels = None if entry.name in self.looping else self._incoming(entry)
-        if labels is None or spec is None or entry.steps is None:
-            return
-        for name, wanted in spec.where.items():
-            if name in labels and len(wanted) == 1 and not set("*?[") & set(wanted[0]):
-                labels[name] = wanted[0]
-        yield labels
-        for operator, params in entry.steps:
-            if operator.regroup is not None:
-                dummy: Labels = tuple(sorted((n, v or "x") for n, v in labels.items()))
-                try:
-                    chosen = operator.regroup(params, dummy, spec.group_by)
-                except (KeyError, ValueError, StopIteration):
-                    return
-                if chosen is None:
-                    return
-                known = labels
-                if not operator.per_member:
-                    labels = {n: (v if known.get(n) == v else "") for n, v in chosen[0]}
-            yield labels
-
     def _labels(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:
-        incoming, outgoing = self._incoming(entry), self._outgoing(entry)
+        incoming, outgoing = self.streams.incoming(entry), self.streams.outgoing(entry)
         if incoming is not None:
             for name in spec.where:
                 yield from _unknown(entry, entry.at("where", name).best, name, incoming)
             for i, name in enumerate(spec.group_by):
                 yield from _unknown(entry, entry.at("group_by", i).place, name, incoming)
-        streams = zip(entry.steps or (), self._streams(entry), strict=False)
-        for i, ((operator, params), labels) in enumerate(streams):
-            member = getattr(params, "of", None)
-            if isinstance(member, str):
-                at = entry.at("steps", i, operator.name, "of").place
-                yield from _unknown(entry, at, member, labels)
-        both = {**(incoming or {}), **(outgoing or {})}
+            alerts = incoming.fixed(ALERT)
+            for i, pattern in enumerate(spec.where.get(ALERT, ())):
+                if alerts and not any(fnmatchcase(alert, pattern) for alert in alerts):
+                    at = entry.at("where", ALERT, i).place
+                    what = f"none of the alerts is called {pattern!r}"
+                    yield entry.document.problem(at, what, nearest(pattern, sorted(alerts)))
+        for i, stream in enumerate(self.streams.along(entry)[: len(entry.steps or ())]):
+            yield from self._step(entry, spec, i, stream)
         if incoming is not None and outgoing is not None:
             for value, given in spec.values.items():
                 for name in given.by:
                     at = entry.at("values", value, "by", name).best
-                    yield from _unknown(entry, at, name, both)
+                    known = outgoing if name in outgoing.labels else incoming
+                    yield from _unknown(entry, at, name, known)
         if outgoing is not None:
             yield from self._alert_labels(entry, spec, outgoing)
             for path, topic in _topics(spec):
@@ -248,8 +178,35 @@ class _Topology:
                     if name not in FIXED_NAMES:
                         yield from _unknown(entry, entry.at(*path).place, name, outgoing)
 
+    def _step(
+        self, entry: Entry[Pipeline], spec: Pipeline, i: int, stream: Stream
+    ) -> Iterator[Problem]:
+        """Whether a step finds the labels that it names, and its groups what belongs together."""
+        assert entry.steps is not None, "else it has no stream"
+        operator, params = entry.steps[i]
+        member = getattr(params, "of", None)
+        if isinstance(member, str):
+            yield from _unknown(
+                entry, entry.at("steps", i, operator.name, "of").place, member, stream
+            )
+            known = stream.fixed(member)
+            for name in getattr(params, "names", ()) if known else ():
+                if name not in known:
+                    at = entry.at("steps", i, operator.name, "steps").best
+                    what = f"no series here has {member} {name!r}"
+                    yield entry.document.problem(at, what, nearest(name, sorted(known)))
+        groups = stream.groups(operator, params, spec.group_by)
+        for name in {name: None for labels in groups.values() for name in labels}:
+            without = [part for part, labels in groups.items() if name not in labels]
+            if without:
+                at = entry.at("steps", i).place
+                what = f"{operator.name} never combines these alerts: {_lack(without, name)}"
+                common = (n for n in stream.labels if n not in (member, "channel"))
+                hint = f"name what they have in common: group_by: [{', '.join(common)}]"
+                yield entry.document.problem(at, what, hint)
+
     def _alert_labels(
-        self, entry: Entry[Pipeline], spec: Pipeline, outgoing: Mapping[str, str]
+        self, entry: Entry[Pipeline], spec: Pipeline, outgoing: Stream
     ) -> Iterator[Problem]:
         if spec.alert is None:
             return
@@ -263,10 +220,14 @@ class _Topology:
 
     def _through_broker(self, entry: Entry[Pipeline], spec: Pipeline) -> Iterator[Problem]:
         """What is published must not come back in through the pipeline's own source."""
-        source = self._root(entry)
-        if source is None or source.spec is None:
-            return
-        taken = TopicFilter.parse(source.spec.topic)
+        for source in self.streams.roots(entry.name):
+            if source.spec is not None:
+                yield from self._back_into(source, source.spec, entry, spec)
+
+    def _back_into(
+        self, source: Entry[Source], origin: Source, entry: Entry[Pipeline], spec: Pipeline
+    ) -> Iterator[Problem]:
+        taken = TopicFilter.parse(origin.topic)
         upward = any(params.climbs for _, params in entry.steps or ())
         for path, topic, other in self._published_to(entry, spec):
             at = entry.at(*path)
@@ -275,13 +236,13 @@ class _Topology:
                     what = f"a loop through the broker: {topic!r} is taken by source {other.name!r}"
                     hint = f"what comes of it leads back to source {source.name!r}"
                     yield entry.document.problem(at, what, hint)
-            elif source.spec.feedback and not upward:
+            elif origin.feedback and not upward:
                 what = "what comes back in must get further up each time, and would not"
                 hint = "feedback needs a step group: {hierarchy: ..., levels: 1}"
                 yield entry.document.problem(at, what, hint)
-            elif not source.spec.feedback:
+            elif not origin.feedback:
                 what = f"a loop through the broker: {topic!r} is taken by source {source.name!r}"
-                hint = f"its filter is {source.spec.topic!r}; publish under another first level"
+                hint = f"its filter is {origin.topic!r}; publish under another first level"
                 yield entry.document.problem(at, what, hint)
         if spec.alert is not None and spec.alert.topic is None:
             default = TopicTemplate.parse(f"alerts/{entry.name}")
@@ -296,7 +257,8 @@ class _Topology:
     ) -> list[tuple[tuple[str, ...], str, Entry[Source]]]:
         """(path, topic, source) of every source that takes what a pipeline publishes."""
         if entry.name not in self.feeding:
-            known = {n: v for n, v in (self._outgoing(entry) or {}).items() if v}
+            stream = self.streams.outgoing(entry)
+            known = {n: v for n, v in stream.labels.items() if v} if stream else {}
             known |= {"gateway": self.gateway, "pipeline": entry.name}
             published = [
                 (path, topic, TopicTemplate.parse(topic).as_filter(known))
@@ -316,8 +278,7 @@ class _Topology:
             return seen
         seen.add(name)
         for entry in self.pipelines.values():
-            root = self._root(entry) if entry.spec is not None else None
-            if entry.spec is not None and root is not None and root.name == name:
+            if entry.spec is not None and name in {r.name for r in self.streams.roots(entry.name)}:
                 for _, _, source in self._published_to(entry, entry.spec):
                     self._reached(source.name, seen)
         return seen
@@ -335,7 +296,7 @@ class _Topology:
             template, at = TopicTemplate.parse(given or default), entry.at(option)
             for name in template.names:
                 if name not in ("gateway", "source"):
-                    yield from _unknown(entry, at.place, name, labels)
+                    yield from _unknown(entry, at.place, name, Stream({"": labels}))
             if template.as_filter(known).overlaps(taken):
                 what = f"a loop through the broker: {template.text!r} is taken by this source"
                 hint = f"its filter is {spec.topic!r}; give {option} another first level"
@@ -365,12 +326,6 @@ class _Topology:
                 yield entry.document.problem(entry.node.best, what, level="warning")
 
 
-def _wrong_way(way: list[str]) -> tuple[str, str]:
-    if way[0] == way[-1]:
-        return f"pipelines in a circle: {' → '.join(way)}", "one must take from a source"
-    return f"a chain of more than {CHAIN_MAX} pipelines", "take from one nearer to the source"
-
-
 def _makes_windows(entry: Entry[Pipeline]) -> bool:
     """Whether the last step emits windows; taken for granted when the steps are not known."""
     return entry.steps is None or (bool(entry.steps) and entry.steps[-1][0].emits == "window")
@@ -390,9 +345,15 @@ def _topics(spec: Pipeline) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("publish", "topic"), spec.publish.topic
 
 
-def _unknown(
-    entry: Entry[Any], at: Place, name: str, labels: Mapping[str, str]
-) -> Iterator[Problem]:
-    if name not in labels:
+def _unknown(entry: Entry[Any], at: Place, name: str, stream: Stream) -> Iterator[Problem]:
+    known = stream.labels
+    if name not in known:
         what = f"the stream has no label {name!r} here"
-        yield entry.document.problem(at, what, nearest(name, sorted(labels)))
+        lacking = stream.lacking(name)
+        if lacking:
+            what = f"not all alerts have this label: {_lack(lacking, name)}"
+        yield entry.document.problem(at, what, nearest(name, sorted(known)))
+
+
+def _lack(pipelines: list[str], label: str) -> str:
+    return f"{' and '.join(map(repr, pipelines))} without {label!r}"

@@ -231,7 +231,7 @@ def involved(gateway: Gateway, pipeline: str) -> Gateway:
         kept.add(name)
         spec = gateway.pipelines[name]
         if not isinstance(spec.from_, str):
-            todo.append(spec.from_.pipeline)
+            todo += spec.from_.pipelines
         if spec.alert is not None and spec.alert.inhibit_by is not None:
             todo.append(spec.alert.inhibit_by.alerts)
     pipelines = {name: spec for name, spec in gateway.pipelines.items() if name in kept}

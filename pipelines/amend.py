@@ -20,7 +20,7 @@ from pipelines.batch import I4, I8, copied
 from pipelines.core import Core
 from pipelines.events import Event
 from pipelines.history import NO_ROWS, History, Rows, latest, together
-from pipelines.series import FULL, NEVER
+from pipelines.series import FULL, NEVER, Labels
 from pipelines.telling import Content, Key
 
 _Name = TypeVar("_Name")
@@ -57,9 +57,19 @@ Run = Callable[[Core, Rows, Sequence[I8] | None], dict[int, Told]]
 class Amender:
     """Keeps what is needed to correct one pipeline, and corrects it."""
 
-    def __init__(self, live: Core, run: Run, amend_for_ns: int, rows_max: int) -> None:
-        """`rows_max`: rows kept at most; beyond them the oldest are settled early."""
-        self.live, self._run = live, run
+    def __init__(
+        self,
+        live: Core,
+        run: Run,
+        amend_for_ns: int,
+        rows_max: int,
+        rank: Callable[[Labels], tuple[int, Labels]] | None = None,
+    ) -> None:
+        """`rows_max`: rows kept at most; beyond them the oldest are settled early.
+
+        `rank`: what rows of one time are sorted by, from their labels; default: their arrival.
+        """
+        self.live, self._run, self._rank = live, run, rank
         self._settled, self._replay = live.twin(), live.twin()
         self.amend_for_ns, self.rows_max = amend_for_ns, rows_max
         self.counts = {"amended": 0, "amend_too_late": 0, "amend_duplicate": 0, "amend_differs": 0}
@@ -99,12 +109,14 @@ class Amender:
             self._held.append(Rows(copied(rows.batch), rows.ids))
             if not now:
                 return NO_ROWS
-            rows, self._held = together(self._held).by_time(), []
+            rows, self._held = self._by_time(together(self._held)), []
         if not rows.batch.size:
             return rows
         self._grow()
         lead, t_ns = self._component[rows.batch.series], rows.batch.t_ns
-        follows = (t_ns >= self._seen_ns[lead]) & (t_ns > self._ticked_ns[lead])
+        ranked = self._holds and self._rank is not None  # then one of that time may go before
+        seen_ns = self._seen_ns[lead] + np.where(ranked & (self._seen_ns[lead] != NEVER), 1, 0)
+        follows = (t_ns >= seen_ns) & (t_ns > self._ticked_ns[lead])
         if not follows.all():
             self.amend(rows.where(~follows), new=True)
             rows, lead = rows.where(follows), lead[follows]
@@ -201,10 +213,18 @@ class Amender:
 
     # --- inside --------------------------------------------------------------------------
 
+    def _by_time(self, rows: Rows) -> Rows:
+        if self._rank is None or not rows.batch.size:
+            return rows.by_time()
+        series, place = np.unique(rows.batch.series, return_inverse=True)
+        labels = [self.live.table_in.labels(row) for row in series.tolist()]
+        ranks = {label: i for i, label in enumerate(sorted(labels, key=self._rank))}
+        return rows.by_time(np.array([ranks[label] for label in labels])[place])
+
     def _again(self, inside: NDArray[np.bool_], clocks: Sequence[I8]) -> Correction:
         part = self.live.part(inside)
         self._replay.adopt(self._settled, part)
-        again = self._history.of(inside)
+        again = self._by_time(self._history.of(inside))
         should = self._run(self._replay, again, self.live.clocks_of(part, clocks))
         found = Correction()
         for row in part.rows_out.tolist():
@@ -234,7 +254,7 @@ class Amender:
             horizon = np.maximum(horizon, early)
         old = kept.batch.t_ns < horizon[lead]
         self._settled_ns = np.maximum(self._settled_ns, horizon)
-        settled = kept.where(old).by_time()
+        settled = self._by_time(kept.where(old))
         self._history.keep(~old)
         for row, some in self._run(self._settled, settled, None).items():
             mine = self._told.get(row, Told())

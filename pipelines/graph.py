@@ -11,11 +11,12 @@ from pipelines.alerting import Past
 from pipelines.batch import Batch
 from pipelines.core import NOTHING
 from pipelines.events import Event
+from pipelines.flow import Flow
 from pipelines.lookups import Tables
 from pipelines.occurrence import Order, Refused
 from pipelines.operator import Operator
 from pipelines.order import Arrivals, Rules
-from pipelines.pipeline import Flow, Pipeline
+from pipelines.pipeline import Pipeline
 from pipelines.reorder import Reorder
 from pipelines.series import Labels, SeriesTable
 from pipelines.values import with_tables
@@ -75,13 +76,14 @@ class Graph:
                 self.pipelines[name] = keep.pipelines[name]
                 self.pipelines[name].present(spec)
             else:
-                above = self.pipelines.get(_upstream(spec))
-                amend_for_ns = above.amend_for_ns if above else 0
+                above = [self.pipelines[other].amend_for_ns for other in _above(spec)]
+                amend_for_ns = max(above, default=0)
                 self.pipelines[name] = Pipeline(
                     gateway.gateway, name, spec, operators, limits, amend_for_ns
                 )
         taken = [spec.from_ for spec in gateway.pipelines.values()]
-        listed = {u.pipeline for u in taken if not isinstance(u, str) and u.kind != "alerts"}
+        of_rows = [u for u in taken if not isinstance(u, str) and u.kind != "alerts"]
+        listed = {name for upstream in of_rows for name in upstream.pipelines}
         for name, pipeline in self.pipelines.items():
             pipeline.taken = name in listed
             alert = gateway.pipelines[name].alert
@@ -163,9 +165,10 @@ class Graph:
         self, flows: dict[tuple[str, str], Flow], tick_ns: int | None, *, last: bool = False
     ) -> list[Event]:
         told: list[Event] = []
+        ticking = tick_ns is not None or last
         for name, pipeline in self.pipelines.items():
-            flow = flows.get(pipeline.upstream)
-            if flow is None or (flow.empty and tick_ns is None and not last):
+            flow = pipeline.gathered(flows, ticking=ticking)
+            if flow is None or (flow.empty and not ticking):
                 continue
             rows, alerts, events = pipeline.run(flow, tick_ns, last=last)
             flows["samples", name] = flows["windows", name] = rows
@@ -179,9 +182,9 @@ def in_order(gateway: Gateway) -> list[str]:
     done: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        spec = gateway.pipelines[name].from_
-        if not isinstance(spec, str) and spec.pipeline not in done:
-            visit(spec.pipeline)
+        for above in _above(gateway.pipelines[name]):
+            if above not in done:
+                visit(above)
         done.setdefault(name)
 
     for name in gateway.pipelines:
@@ -189,9 +192,9 @@ def in_order(gateway: Gateway) -> list[str]:
     return list(done)
 
 
-def _upstream(spec: Spec) -> str:
-    """The pipeline that this one takes from, '' when it takes from a source."""
-    return "" if isinstance(spec.from_, str) else spec.from_.pipeline
+def _above(spec: Spec) -> tuple[str, ...]:
+    """The pipelines that this one takes from; none when it takes from a source."""
+    return () if isinstance(spec.from_, str) else spec.from_.pipelines
 
 
 def _unchanged(old: Graph, new: Gateway) -> set[str]:
@@ -205,11 +208,8 @@ def _unchanged(old: Graph, new: Gateway) -> set[str]:
     }
     for name in in_order(new):
         spec, before = new.pipelines[name], old.gateway.pipelines.get(name)
-        upstream = spec.from_
-        above = (
-            f"source {upstream}" if isinstance(upstream, str) else f"pipeline {upstream.pipeline}"
-        )
-        if before is not None and above in same and _plan(before) == _plan(spec):
+        above = {f"pipeline {other}" for other in _above(spec)} or {f"source {spec.from_}"}
+        if before is not None and above <= same and _plan(before) == _plan(spec):
             same.add(f"pipeline {name}")
     return same
 

@@ -21,9 +21,10 @@ class Rows(NamedTuple):
         ids = tuple(self.ids[i] for i in np.flatnonzero(mask).tolist()) if self.ids else ()
         return Rows(take(self.batch, mask), ids)
 
-    def by_time(self) -> "Rows":
-        """The same rows in order of event time; equal times stay in the order they came."""
-        order = np.argsort(self.batch.t_ns, kind="stable")
+    def by_time(self, rank: NDArray[np.int64] | None = None) -> "Rows":
+        """The same rows in order of event time; equal times by `rank`, else as they came."""
+        keys = (self.batch.t_ns,) if rank is None else (rank, self.batch.t_ns)
+        order = np.lexsort(keys)
         ids = tuple(self.ids[i] for i in order.tolist()) if self.ids else ()
         return Rows(take(self.batch, order), ids)
 

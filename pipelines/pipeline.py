@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from pydantic import ValidationError
@@ -12,8 +12,10 @@ from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting, Past
 from pipelines.amend import Amender, Correction, Told
 from pipelines.batch import I8, Batch, copied, joined, samples
+from pipelines.confluence import Confluence
 from pipelines.core import NOTHING, Core
 from pipelines.events import ACTIVE, CLEARED, Event, Standing, retracted
+from pipelines.flow import Flow
 from pipelines.history import NO_ROWS, Rows, together
 from pipelines.occurrence import Order
 from pipelines.operator import Operator
@@ -23,27 +25,6 @@ from pipelines.telling import Content, Key, Teller, as_batch, as_rows
 
 REVISIONS_MAX: Final = 100_000
 """Corrected events whose revision is remembered."""
-
-
-class Flow(NamedTuple):
-    """Rows that one part of the graph hands to the next, valid until its next turn."""
-
-    batch: Batch
-    table: SeriesTable
-    ids: tuple[str, ...] = ()
-    """(n,) id of the event that each row came with; empty when rows have none."""
-    late: Batch = NOTHING
-    """Rows of a source that are older than what it handed on before."""
-    gone: Rows = NO_ROWS
-    """Rows handed on before that hold no more."""
-    instead: Rows = NO_ROWS
-    """Rows that hold in their place, or were missing."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing in it."""
-        parts = (self.batch, self.late, self.gone.batch, self.instead.batch)
-        return not any(part.size for part in parts)
 
 
 @dataclass(slots=True)
@@ -69,6 +50,9 @@ class Pipeline:
     ) -> None:
         """`amend_for_ns`: how long what it told may be corrected, at least."""
         self.gateway, self.name, self.spec = gateway, name, spec
+        self.confluence: Confluence | None = None
+        if isinstance(spec.from_, Upstream) and spec.from_.together:
+            self.confluence = Confluence(spec.from_.pipelines, limits.series_max)
         self.selection = Selection(spec.where, limits.series_max)
         self.stages: list[Stage] = []
         table = self.selection.table
@@ -86,12 +70,13 @@ class Pipeline:
             self.alerting.connect(table)
         watch = self.alerting.watch if self.alerting else None
         self.core = Core(self.selection.table, self.stages, watch)
-        self._teller = Teller(gateway, name, self.upstream, self.core)
+        self._teller = Teller(gateway, name, self.upstreams[0], self.core)
         self.amend_for_ns = max(amend_for_ns, _amend_for(spec, self.stages))
         self._amender: Amender | None = None
         if self.amend_for_ns:
             rows_max = limits.amend_rows_max
-            self._amender = Amender(self.core, self._tells, self.amend_for_ns, rows_max)
+            rank = self.confluence.rank if self.confluence else None
+            self._amender = Amender(self.core, self._tells, self.amend_for_ns, rows_max, rank)
         self._revisions: dict[str, int] = {}
         self.taken = False
         """Whether another pipeline takes the rows of our last step."""
@@ -102,11 +87,18 @@ class Pipeline:
         return len(self.alerting.active()) if self.alerting else 0
 
     @property
-    def upstream(self) -> tuple[str, str]:
-        """('source' or 'alerts', 'samples', 'windows'; its name)."""
+    def upstreams(self) -> list[tuple[str, str]]:
+        """('source' or 'alerts', 'samples', 'windows'; its name), several only of alerts."""
         if isinstance(self.spec.from_, Upstream):
-            return self.spec.from_.kind, self.spec.from_.pipeline
-        return "source", self.spec.from_
+            return [(self.spec.from_.kind, name) for name in self.spec.from_.pipelines]
+        return [("source", self.spec.from_)]
+
+    def gathered(self, flows: Mapping[tuple[str, str], Flow], *, ticking: bool) -> Flow | None:
+        """What comes from above in one turn, None when nothing of it took part."""
+        from_each = [flows.get(upstream) for upstream in self.upstreams]
+        if self.confluence is None:
+            return from_each[0]
+        return self.confluence.joined(from_each, ticking=ticking)
 
     def run(
         self, flow: Flow, tick_ns: int | None, *, last: bool = False
