@@ -10,8 +10,8 @@ from config.params import Params
 from config.units import Duration
 from pipelines.batch import BAD, F8, I8, U1, GroupedBatch, clocks
 from pipelines.formula import Formula, parse
+from pipelines.instants import UNKNOWN, arrived
 from pipelines.jit import kernel
-from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
 from pipelines.series import Labels
 from pipelines.stack import evaluated
@@ -70,13 +70,10 @@ class State(NamedTuple):
     known: U1 = column("u1", "variables")
     now_ns: I8 = column("i8")  # the newest instant; 0 at first
     waits: U1 = column("u1")  # 1: its result is not given out yet
-    here: U1 = column("u1", "variables")  # NO_SAMPLE, KNOWN or UNKNOWN at that instant
+    here: U1 = column("u1", "variables")  # NO_ROW, KNOWN or UNKNOWN at that instant
     late: I8 = column("i8", SINGLE)  # samples from before an instant that had its turn
     parts: F8 = column("f8", "variables")  # room for one evaluation, nothing to remember
     stack: F8 = column("f8", "depth")  # the same
-
-
-NO_SAMPLE, KNOWN, UNKNOWN = 0, 1, 2
 
 
 Rows = rows_of(Expr)
@@ -115,23 +112,8 @@ def flow(
                 state.waits[s] = 0
             if taken:
                 break
-            taken, x, v, quality = True, rows.value[i], rows.slot[i], rows.quality[i]
-            if t > state.now_ns[s]:
-                state.now_ns[s], state.waits[s] = t, 1
-                for k in range(variables):
-                    state.here[s, k] = NO_SAMPLE
-            over = t == state.now_ns[s] and state.waits[s] == 1
-            state.late[0] += 0 if over else 1
-            if abs(x) <= LARGEST and quality != BAD:
-                if state.known[s, v] == 0 or t >= state.t_ns[s, v]:
-                    state.value[s, v], state.t_ns[s, v] = x, t
-                    state.quality[s, v], state.known[s, v] = quality, 1
-                if over:
-                    state.here[s, v] = KNOWN
-            elif over and state.here[s, v] == NO_SAMPLE:
-                state.here[s, v] = UNKNOWN
-            for k in range(variables):
-                over = over and state.here[s, k] != NO_SAMPLE
+            taken, v = True, rows.slot[i]
+            over = arrived(state, s, v, variables, t, rows.value[i], rows.quality[i])
     out.count[0] = n
 
 
