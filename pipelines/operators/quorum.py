@@ -74,16 +74,27 @@ Rows = rows_of(Quorum)
 
 
 @kernel
-def counting(g: int, used: int, now: int, name: Any, active: Any, until_ns: Any) -> int:
-    """Distinct members of group `g` that are active, or were raised less than `within` ago."""
+def another(g: int, used: int, j: int, now: int, name: Any, active: Any, until_ns: Any) -> bool:
+    """Whether another series of the member that series j of group `g` belongs to counts."""
+    for k in range(used):
+        if k != j and name[g, k] == name[g, j] and (active[g, k] == 1 or until_ns[g, k] > now):
+            return True
+    return False
+
+
+@kernel
+def ended(
+    g: int, used: int, since: int, now: int, name: Any, active: Any, until_ns: Any
+) -> int:  # fmt: skip
+    """Members of group `g` that stop counting at `now`, the first such moment after `since`."""
     count = 0
     for j in range(used):
-        if active[g, j] == 1 or until_ns[g, j] > now:
-            counts = 1
-            for k in range(j):
-                if name[g, k] == name[g, j] and (active[g, k] == 1 or until_ns[g, k] > now):
-                    counts = 0
-            count += counts
+        if active[g, j] == 0 and since < until_ns[g, j] <= now:
+            last = not another(g, used, j, now, name, active, until_ns)
+            for k in range(j if last else 0):  # of two series that end together one counts
+                if name[g, k] == name[g, j] and active[g, k] == 0 and until_ns[g, k] > since:
+                    last = False
+            count += 1 if last else 0
     return count
 
 
@@ -110,9 +121,12 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
                 if state.now_ns[g] < state.until_ns[g, j] < now:
                     now = state.until_ns[g, j]
             arrived = now == t
+            if arrived and not known:
+                break
+            count = state.told[g] - ended(
+                g, used, state.now_ns[g], now, state.name, state.active, state.until_ns
+            )
             if arrived:
-                if not known:
-                    break
                 at, free = 0, used
                 while at < used and state.row[g, at] != batch.member[i]:
                     if state.active[g, at] == 0 and state.until_ns[g, at] <= now:
@@ -129,11 +143,16 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
                     else:
                         state.not_counted[0] += 1
                 if at < used:
+                    before = state.active[g, at] == 1 or state.until_ns[g, at] > now
                     if x > 0.5 and state.active[g, at] == 0:
                         state.until_ns[g, at] = now + params.within[params.row[g]]
                     state.active[g, at] = 1 if x > 0.5 else 0
+                    after = state.active[g, at] == 1 or state.until_ns[g, at] > now
+                    if before != after and not another(
+                        g, used, at, now, state.name, state.active, state.until_ns
+                    ):
+                        count += 1 if after else -1
             state.now_ns[g] = now
-            count = counting(g, used, now, state.name, state.active, state.until_ns)
             if count != state.told[g]:
                 state.told[g] = count
                 out.series[n] = g
@@ -162,8 +181,10 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: An
                     now = state.until_ns[g, j]
             if now == clock_ns[g]:
                 break
+            count = state.told[g] - ended(
+                g, used, state.now_ns[g], now, state.name, state.active, state.until_ns
+            )
             state.now_ns[g] = now
-            count = counting(g, used, now, state.name, state.active, state.until_ns)
             if count != state.told[g]:
                 state.told[g] = count
                 out.series[n] = g
