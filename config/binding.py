@@ -91,25 +91,11 @@ def problems_of(
     document: Document, node: Node, model: type[BaseModel], error: ValidationError
 ) -> list[Problem]:
     """A validation error as placed problems; alternatives of one union become one problem."""
-    groups: dict[tuple[str | int, ...], list[Fault]] = {}
     faults = [Fault.at(node, model, item) for item in error.errors(include_url=False)]
     meant = {(f.path[:-1], suggestion(f)) for f in faults if f.kind == "extra_forbidden"}
-    for fault in faults:
-        if fault.kind == "missing" and (fault.path, fault.item["loc"][-1]) in meant:
-            continue  # misspelt, which is said already
-        groups.setdefault(fault.path if fault.union is None else fault.union, []).append(fault)
-    problems = []
-    for group in groups.values():
-        for where, what, hint in said(_closest(group)):
-            problems.append(document.problem(where, what, hint))
-    return problems
-
-
-def _closest(faults: list[Fault]) -> list[Fault]:
-    """Of the alternatives of a union only those that fit the kind of thing the user wrote.
-
-    `{alertz: x}` where a name or a mapping may stand is a wrong mapping, not a wrong name.
-    """
-    tags = {f.tag for f in faults if f.tag is not None}
-    fitting = {tag for tag in tags if not all(f.is_mismatch for f in faults if f.tag == tag)}
-    return [f for f in faults if f.tag is None or not fitting or f.tag in fitting]
+    told = [
+        fault
+        for fault in faults  # but not what is misspelt, which is said already
+        if fault.kind != "missing" or (fault.path, fault.item["loc"][-1]) not in meant
+    ]
+    return [document.problem(where, what, hint) for where, what, hint in said(told)]

@@ -48,10 +48,8 @@ class Fault:
     node: Node
     """The node itself, or the nearest one above when the file has none there."""
     path: tuple[str | int, ...]
-    union: tuple[str | int, ...] | None
-    """Path at which one of several alternatives was tried, None outside a union."""
-    tag: str | int | None
-    """Which alternative it was."""
+    unions: tuple[tuple[tuple[str | int, ...], str | int], ...]
+    """(path, alternative) wherever one of several alternatives was tried, the outermost first."""
     item: Any
     models: tuple[type[BaseModel], ...]
     """Models that may stand where the wrong key was found or is missing."""
@@ -60,7 +58,8 @@ class Fault:
     @classmethod
     def at(cls, root: Node, model: type[BaseModel], item: Any) -> "Fault":
         """Follow pydantic's `loc`, which also holds names of union members, through the nodes."""
-        node, path, union, tag = root, (), None, None
+        node, path = root, ()
+        unions: list[tuple[tuple[str | int, ...], str | int]] = []
         walk: list[str | int] = list(item["loc"])
         if item["type"] == "missing":
             walk.pop()
@@ -68,22 +67,29 @@ class Fault:
             inner = node.get(part)
             if inner is not None:
                 node, path = inner, (*path, part)  # type: ignore[assignment]  # grows
-            elif part != "[key]" and union is None:
-                union, tag = path, part
+            elif part != "[key]" and all(at != path for at, _ in unions):
+                unions.append((path, part))
         above = path[:-1] if item["type"] == "extra_forbidden" else path
         models = tuple(t for t, _ in _types_at(model, above) if _is_model(t))
         fields = [f for _, f in _types_at(model, path) if f is not None]
-        return cls(node, path, union, tag, item, models, fields[0] if fields else None)
+        return cls(node, path, tuple(unions), item, models, fields[0] if fields else None)
 
     @property
     def kind(self) -> str:
         """Pydantic's name of the error."""
         return str(self.item["type"])
 
-    @property
-    def is_mismatch(self) -> bool:
+    def union(self, level: int) -> tuple[str | int, ...] | None:
+        """Path of the union so far inside, None when there is none."""
+        return self.unions[level][0] if level < len(self.unions) else None
+
+    def tag(self, level: int) -> str | int | None:
+        """Which alternative of it this is about."""
+        return self.unions[level][1] if level < len(self.unions) else None
+
+    def is_mismatch(self, level: int) -> bool:
         """Another kind of thing was expected here, rather than another value of this kind."""
-        return self.path == self.union and (
+        return self.path == self.union(level) and (
             self.kind in _EXPECTED
             or (self.kind == "string_pattern_mismatch" and _expectation(self) is not None)
         )
@@ -103,9 +109,36 @@ class Fault:
         return self.field is not None and "Secret" in str(self.field.annotation)
 
 
-def said(faults: list[Fault]) -> Iterator[tuple[Place, str, str]]:
-    """(place, what, hint) of faults that belong together."""
-    one = {f.tag for f in faults}
+def said(faults: list[Fault], level: int = 0) -> Iterator[tuple[Place, str, str]]:
+    """(place, what, hint) of faults; alternatives of one union become one of them."""
+    groups: dict[tuple[str | int, ...], list[Fault]] = {}
+    for fault in faults:
+        union = fault.union(level)
+        groups.setdefault(fault.path if union is None else union, []).append(fault)
+    for group in groups.values():
+        meant = _meant(group, level)
+        if any(level + 1 < len(f.unions) for f in meant):
+            yield from said(meant, level + 1)
+        else:
+            yield from _together(meant, level)
+
+
+def _meant(faults: list[Fault], level: int) -> list[Fault]:
+    """Of the alternatives of a union only those that fit the kind of thing the user wrote.
+
+    `{alertz: x}` where a name or a mapping may stand is a wrong mapping, not a wrong name.
+    """
+    of_tag: dict[str | int, list[Fault]] = {}
+    for fault in faults:
+        tag = fault.tag(level)
+        if tag is not None:
+            of_tag.setdefault(tag, []).append(fault)
+    fitting = {t for t, some in of_tag.items() if not all(f.is_mismatch(level) for f in some)}
+    return [f for f in faults if f.tag(level) is None or not fitting or f.tag(level) in fitting]
+
+
+def _together(faults: list[Fault], level: int) -> Iterator[tuple[Place, str, str]]:
+    one = {f.tag(level) for f in faults}
     mismatched = [f for f in faults if _expectation(f) is not None]
     if len(one) > 1 and len(mismatched) == len(faults):
         phrases = list(dict.fromkeys(filter(None, map(_expectation, faults))))
@@ -194,6 +227,8 @@ def _message(fault: Fault) -> str:
     if fault.hidden or fault.secret:
         shown = found(fault.node, secret=True)
         return f"{shown} is not valid here"
+    if fault.kind == "too_short":
+        return f"too few entries: at least {fault.item['ctx']['min_length']}"
     if fault.kind == "string_pattern_mismatch":
         return f"{found(fault.node)} does not fit here"
     return text.replace("Input should", "should").replace("String should", "the text should")
