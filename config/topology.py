@@ -196,14 +196,17 @@ class _Topology:
                     what = f"no series here has {member} {name!r}"
                     yield entry.document.problem(at, what, nearest(name, sorted(known)))
         groups = stream.groups(operator, params, spec.group_by)
-        for name in {name: None for labels in groups.values() for name in labels}:
-            without = [part for part, labels in groups.items() if name not in labels]
-            if without:
-                at = entry.at("steps", i).place
-                what = f"{operator.name} never combines these alerts: {_lack(without, name)}"
-                common = (n for n in stream.labels if n not in (member, "channel"))
-                hint = f"name what they have in common: group_by: [{', '.join(common)}]"
-                yield entry.document.problem(at, what, hint)
+        differing = [
+            (without, name)
+            for name in {name: None for labels in groups.values() for name in labels}
+            if (without := [part for part, labels in groups.items() if name not in labels])
+        ]
+        if differing:
+            at = entry.at("steps", i).place
+            what = f"{operator.name} never combines these alerts: {_lack(*differing[0])}"
+            common = (n for n in stream.labels if n not in (member, "channel"))
+            hint = f"name what they have in common: group_by: [{', '.join(common)}]"
+            yield entry.document.problem(at, what, hint)
 
     def _alert_labels(
         self, entry: Entry[Pipeline], spec: Pipeline, outgoing: Stream
