@@ -1,8 +1,7 @@
 """Pipeline: a named chain of steps at work, from the rows of its upstream to rows and events."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import ValidationError
@@ -14,17 +13,15 @@ from pipelines.amend import Amender, Correction, Told
 from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.confluence import Confluence
 from pipelines.core import NOTHING, Core
-from pipelines.events import ACTIVE, CLEARED, Event, Standing, retracted
+from pipelines.events import Event
 from pipelines.flow import Flow
 from pipelines.history import NO_ROWS, Rows, together
 from pipelines.occurrence import Order
 from pipelines.operator import Operator
+from pipelines.revising import Reviser, turns
 from pipelines.series import Labels, SeriesTable
 from pipelines.stage import ParamSets, Selection, Stage
 from pipelines.telling import Content, Key, Teller, as_batch, as_rows
-
-REVISIONS_MAX: Final = 100_000
-"""Corrected events whose revision is remembered."""
 
 
 @dataclass(slots=True)
@@ -77,7 +74,7 @@ class Pipeline:
             rows_max = limits.amend_rows_max
             rank = self.confluence.rank if self.confluence else None
             self._amender = Amender(self.core, self._tells, self.amend_for_ns, rows_max, rank)
-        self._revisions: dict[str, int] = {}
+        self._reviser = Reviser()
         self.taken = False
         """Whether another pipeline takes the rows of our last step."""
 
@@ -249,11 +246,13 @@ class Pipeline:
         made.rows.append(rows)
         items, events = self._say(self.core, rows, changes)
         if self.spec.publish is not None:
-            made.events += [self._held(self._teller.event(self.core, *item)) for item in items]
+            made.events += [
+                self._reviser.held(self._teller.event(self.core, *item)) for item in items
+            ]
         if changes.size:
             made.alerts.append(as_rows(changes, events))
         if self.alerting is not None and events:
-            held = [self._held(event) for event in events]
+            held = [self._reviser.held(event) for event in events]
             made.events += self.alerting.announce(changes, held, ticking=ticking)
         if self._amender is not None:
             told: dict[int, Told] = {}
@@ -264,13 +263,8 @@ class Pipeline:
         """Tell what late rows have changed, and what that means to pipelines below."""
         old, new = found.old, found.new
         if self.spec.publish is not None:
-            said = [
-                {e.id: e for e in (self._teller.event(self.core, *i) for i in told.items.items())}
-                for told in (old, new)
-            ]
-            newest = [self._teller.event(self.core, *i) for i in found.newest.values()]
-            made.events += _standing(self._revised(*said), newest)
-        corrected = self._revised(old.events, new.events)
+            made.events += self._reviser.rows(found, self._teller, self.core)
+        corrected = self._reviser.alerts(found)
         if corrected:
             assert self.alerting is not None, "nothing else tells alerts"
             made.events += self.alerting.corrected(corrected)
@@ -283,39 +277,10 @@ class Pipeline:
         alerts = Flow(
             NOTHING,
             self.table,
-            gone=self._turns(old.events, new.events),
-            instead=self._turns(new.events, old.events),
+            gone=turns(old.events, new.events, self.table),
+            instead=turns(new.events, old.events, self.table),
         )
         return rows, alerts
-
-    def _revised(self, old: Mapping[str, Event], new: Mapping[str, Event]) -> list[Event]:
-        """Corrections in the order to be told: what is taken back, then what holds, by time."""
-        gone = [retracted(e, self._revision(e.id)) for e in old.values() if e.id not in new]
-        held = [self._held(event, again=event.id in old) for event in new.values()]
-        return [*sorted(gone, key=_time), *sorted(held, key=_time)]
-
-    def _held(self, event: Event, *, again: bool = False) -> Event:
-        """The event as it is told; one that was told before, or taken back, with a revision."""
-        if not again and event.id not in self._revisions:
-            return event
-        return replace(event, revision=self._revision(event.id), correction="updated")
-
-    def _revision(self, event: str) -> int:
-        """The next revision of an event that was told before."""
-        if event not in self._revisions and len(self._revisions) >= REVISIONS_MAX:
-            del self._revisions[next(iter(self._revisions))]
-        self._revisions[event] = self._revisions.get(event, 1) + 1
-        return self._revisions[event]
-
-    def _turns(self, these: Mapping[str, Event], those: Mapping[str, Event]) -> Rows:
-        """Rows of the raised and cleared alerts in `these` that `those` does not know."""
-        turned = [e for i, e in these.items() if i not in those and e.type in {ACTIVE, CLEARED}]
-        if not turned:
-            return NO_ROWS
-        row = np.array([self.table.find(e.labels) for e in turned], np.int32)
-        t_ns = np.array([e.time_ns for e in turned], np.int64)
-        value = np.array([float(e.type == ACTIVE) for e in turned])
-        return Rows(samples(row, t_ns, value), tuple(e.id for e in turned))
 
 
 def _sort(
@@ -329,17 +294,6 @@ def _sort(
         into.setdefault(key[0], Told()).items[key] = content
     for row, event in zip(changes.series.tolist(), events, strict=True):
         into.setdefault(row, Told()).events[event.id] = event
-
-
-def _standing(corrected: list[Event], newest: list[Event]) -> list[Event]:
-    """Corrected rows, each with the newest one of its series, which a retained topic keeps."""
-    revised = {e.id: e for e in corrected if e.correction != "retracted"}
-    stands = {e.labels: revised.get(e.id, e) for e in newest}
-    return [replace(e, standing=Standing(stands.get(e.labels))) for e in corrected]
-
-
-def _time(event: Event) -> int:
-    return event.time_ns
 
 
 def _amend_for(spec: Spec, stages: Sequence[Stage]) -> int:
