@@ -217,15 +217,10 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 state.seen[s] = newest + 1
             elif keep > oldest:
                 leave(state.ordered[s], size + 1, state.x[s, (keep - 1) % width])
-        out.series[n] = s
-        out.t_ns[n] = t
-        out.start_ns[n] = batch.start_ns[i]
-        out.value[n] = score
-        out.quality[n] = batch.quality[i] if np.isfinite(score) else BAD
-        out.fields[n, 0] = x if known else np.nan
-        out.fields[n, 1] = median
-        out.fields[n, 2] = median - reach
-        out.fields[n, 3] = median + reach
+        out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
+        out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
+        out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, median
+        out.fields[n, 2], out.fields[n, 3] = median - reach, median + reach
         if params.false_alarms[p] > 0:
             out.fields[n, 4] = k if known else np.nan
         n += 1

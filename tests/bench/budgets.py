@@ -27,6 +27,8 @@ class Budget(NamedTuple):
     """Series begin up to so many samples apart: a multiple of what is counted, such as windows."""
     members: int = 1
     """Series that make up a group, for operators that combine several."""
+    names: int = 0
+    """Members that `regroup` tells apart, where that is not fixed by the options."""
     level: float = 1e6
     spread: float = 1.0
     heavy: str = ""
@@ -74,7 +76,7 @@ BUDGETS = {
         Budget(50, AROUND, members=2, level=21.5, spread=0.003),
         Budget(110, {"polygons": NEAR}, members=2, level=21.5, spread=1.0),
     ),
-    "group": (Budget(55, members=20),),
+    "group": (Budget(55, members=20), Budget(55, members=200)),
     "hampel": (Budget(200),),
     "holt_winters": (
         Budget(80, {"season": "12m", "every": "10s"}, warm=1500),
@@ -101,7 +103,10 @@ BUDGETS = {
         Budget(170),
         Budget(80, {"window": "1m", "sketch": "exact"}),
     ),
-    "quorum": (Budget(300, members=20, level=0.5),),
+    "quorum": (
+        Budget(160, members=20, names=20, level=0.5),
+        Budget(250, members=100, names=100, level=0.5),
+    ),
     "rate_limit": (Budget(130),),
     "resample": (Budget(20), Budget(35, {"every": "250ms"})),
     "rolling": (
@@ -126,7 +131,7 @@ BUDGETS = {
     "swinging_door": (Budget(40),),
     "throttle": (Budget(20),),
     "time_profile": (Budget(55, every_s=10),),
-    "topk": (Budget(40, members=20),),
+    "topk": (Budget(40, members=20), Budget(40, members=200)),
     "validate": (Budget(15),),
     "zscore": (Budget(70, every_s=60), Budget(290, {"false_alarms": "1/1d"}, every_s=60, warm=400)),
 }

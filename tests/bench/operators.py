@@ -108,6 +108,7 @@ class Bench:
         slots = 0
         if operator.regroup is not None:
             slots = getattr(twin_of(operator.name), "slots", lambda params: 1)(params)
+            slots = budget.names or slots
         self.stream = Stream(kind, budget, slots)
         self.runner = StepRunner(operator, [params], SERIES, 8 << 30)
         self.runner.ensure(self.stream.groups)
