@@ -1,0 +1,1 @@
+"""What survives a power cut: the log, and the few operations on a disk that it needs."""

@@ -1,0 +1,96 @@
+"""The log as its users see it: append, commit, read; and the ways in which it can refuse.
+
+LogError
+├── LogFull        no space; nothing is lost, `commit` may be called again once there is some
+├── LogFailed      the disk broke a promise; this log takes nothing any more: end the process
+├── LogLocked      another process has the folder; tell the operator
+├── LogForeign     written by another format version; tell the operator
+└── LogUnreadable  a record became unreadable while the log was open; reading stops
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class LogError(Exception):
+    """Whatever keeps a log from doing what it was asked; caught where the log is owned."""
+
+
+class LogFull(LogError):  # noqa: N818 - named by what became of the log
+    """No space: what was appended before is kept, and `commit` may succeed later."""
+
+
+class LogFailed(LogError):  # noqa: N818 - named by what became of the log
+    """A write or fsync failed: what it covered may be anywhere.  Never tried again."""
+
+
+class LogLocked(LogError):  # noqa: N818 - named by what became of the log
+    """Another process, or another log of this one, has the folder."""
+
+
+class LogForeign(LogError):  # noqa: N818 - named by what became of the log
+    """The folder holds a log of a format that this version does not read."""
+
+
+class LogUnreadable(LogError):  # noqa: N818 - named by what became of the log
+    """A committed record is not what was written any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogDamaged:
+    """What was found broken among committed records when the log was opened."""
+
+    file: Path
+    offset: int
+    """First byte of `file` that could not be used."""
+    reason: str
+    """`header`, `record`, or `gap`: the file does not follow the one before it."""
+    missing: tuple[int, int]
+    """Numbers of the first and the last record that cannot be read any more."""
+    kept_at: tuple[Path, ...]
+    """Where the bytes are now that the log does not use any more."""
+
+
+class Log(Protocol):
+    """Numbered records, in the order in which they were appended.
+
+    Used by one thread.  Numbers count from 1 and never go back, also when damaged records had to
+    be given up: `read` then jumps over their numbers.
+    """
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest record still kept; `head + 1` when there is none."""
+
+    @property
+    def head(self) -> int:
+        """Number of the newest record appended, 0 before the first one."""
+
+    def append(self, record: bytes) -> int:
+        """Take a record and return its number; it is durable after the next `commit`.
+
+        Raises `ValueError` above `RECORD_BYTES_MAX`, `LogFull` (this record was not taken) and
+        `LogFailed`.
+        """
+
+    def commit(self) -> int:
+        """Make all records appended so far durable; the number of the newest of them.
+
+        Raises `LogFull`: nothing new is promised, all that was appended still waits, call again
+        when there is space.  Raises `LogFailed`: nothing new is promised, and the log takes
+        nothing any more.
+        """
+
+    def read(self, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Committed records with numbers above `after`, in order.
+
+        May run while others are appended; what is committed meanwhile is read too, what is
+        deleted meanwhile is not.  Raises `LogUnreadable` rather than give a wrong record.
+        """
+
+    def close(self) -> None:
+        """Let go of the folder; what was not committed is forgotten."""

@@ -1,0 +1,168 @@
+"""Recovery: what a folder still holds after a crash, made durable before anything is added.
+
+The log is the longest run of valid records from the oldest one on.  What a power cut tore off
+behind the last commit is cut away.  When records are missing that had been committed, all that
+stands behind them is moved to `quarantine/`, and a new segment begins with a number that no
+record ever had.  Each step can be cut off by another crash and is then done again.
+"""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from daemon.durable.disk import Disk
+from daemon.durable.port import LogDamaged
+from daemon.durable.segments import (
+    Content,
+    Segment,
+    create,
+    first_of,
+    is_leftover,
+    look,
+    name_of,
+)
+
+QUARANTINE: Final = "quarantine"
+
+
+class Recovered(NamedTuple):
+    """A folder after recovery: all of it is durable."""
+
+    segments: list[Segment]
+    head: int
+    """The next record gets `head + 1`."""
+    damaged: LogDamaged | None
+
+
+class _Break(NamedTuple):
+    """Where the run of valid records ends although there was more."""
+
+    path: Path
+    offset: int
+    reason: str
+    missing_first: int
+
+
+def recover(disk: Disk, folder: Path, quarantine_bytes_max: int) -> Recovered:
+    """Bring the folder into order; raises `OSError`, and `LogForeign` for another format."""
+    for name in disk.names(folder):
+        if is_leftover(name):
+            disk.unlink(folder / name)
+    # A process that was killed may have renamed and deleted without the folder being durable.
+    disk.sync_folder(folder)
+    segments, broken, head = _survey(disk, folder)
+    damaged = None
+    if broken is not None:
+        damaged = _give_up_from(disk, folder, broken, segments, head)
+        _bound(disk, folder / QUARANTINE, quarantine_bytes_max)
+        head = segments[-1].last
+    elif segments:
+        settle(disk, segments[-1])
+    return Recovered(segments, head, damaged)
+
+
+def _survey(disk: Disk, folder: Path) -> tuple[list[Segment], _Break | None, int]:
+    """The valid run, where it breaks off, and the highest number that a record may have had."""
+    segments: list[Segment] = []
+    broken: _Break | None = None
+    head = 0
+    firsts = [first for name in disk.names(folder) if (first := first_of(name)) is not None]
+    for first in firsts:
+        path = folder / name_of(first)
+        content = look(path, disk.read(path), first)
+        # Without its header nobody knows whether the segment ever held its first record.
+        head = max(head, content.lost_last, first - 1 if content.previous is not None else first)
+        if broken is not None:
+            continue
+        broken = _break_in(path, content, segments, first == firsts[-1])
+        if broken is None or broken.reason == "record":
+            segments.append(Segment(path, first, content.last, content.end))
+    return segments, broken, head
+
+
+def _break_in(path: Path, content: Content, before: list[Segment], newest: bool) -> _Break | None:
+    expected = before[-1].last + 1 if before else content.last + 1
+    if content.previous is None:
+        return _Break(path, 0, "header", expected)
+    if before and content.previous != before[-1].last:
+        return _Break(path, 0, "gap", expected)
+    # Only the newest segment is ever written to: all of an older one was made durable.
+    if content.end < content.size and (content.promised or not newest):
+        return _Break(path, content.end, "record", content.last + 1)
+    return None
+
+
+def settle(disk: Disk, segment: Segment) -> None:
+    """Make the newest segment durable as it was read, and cut off what stands behind.
+
+    It is written anew, in place: after an fsync that failed the kernel holds pages for clean that
+    never reached the medium, and another fsync would say that all is well.
+    """
+    data = disk.read(segment.path)[: segment.size]
+    file = disk.open(segment.path)
+    try:
+        file.write(data, 0)
+        file.truncate(segment.size)
+        file.sync()
+    finally:
+        file.close()
+
+
+def _give_up_from(
+    disk: Disk, folder: Path, broken: _Break, segments: list[Segment], head: int
+) -> LogDamaged:
+    """Leave `segments` and a new, empty one; everything else goes to quarantine.
+
+    The order matters: the new segment holds the highest number before the files that tell it are
+    moved, and the damaged file is cut last, so that after another crash all this is done again.
+    """
+    fresh, file = create(disk, folder, head + 1, segments[-1].last if segments else head)
+    file.close()
+    place = folder / QUARANTINE
+    disk.make_folder(place)
+    kept_at = []
+    valid = {segment.path for segment in segments}
+    for name in disk.names(folder):
+        path = folder / name
+        if first_of(name) is not None and path not in valid and path != fresh.path:
+            kept_at.append(_free(disk, place, name))
+            disk.rename(path, kept_at[-1])
+    disk.sync_folder(place)
+    disk.sync_folder(folder)
+    if broken.reason == "record":
+        kept_at.append(_free(disk, place, f"{broken.path.name}.from-{broken.offset}"))
+        _copy(disk, broken, kept_at[-1])
+    if segments:
+        settle(disk, segments[-1])
+    segments.append(fresh)
+    missing = (broken.missing_first, head)
+    return LogDamaged(broken.path, broken.offset, broken.reason, missing, tuple(kept_at))
+
+
+def _copy(disk: Disk, broken: _Break, target: Path) -> None:
+    file = disk.create(target)
+    try:
+        file.write(disk.read(broken.path)[broken.offset :], 0)
+        file.sync()
+    finally:
+        file.close()
+    disk.sync_folder(target.parent)
+
+
+def _free(disk: Disk, folder: Path, name: str) -> Path:
+    taken, number, free = set(disk.names(folder)), 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}.{number}"
+    return folder / free
+
+
+def _bound(disk: Disk, folder: Path, bytes_max: int) -> None:
+    """Delete the lowest numbers first."""
+    names = disk.names(folder)
+    total = sum(disk.size(folder / name) for name in names)
+    for name in names:
+        if total <= bytes_max:
+            break
+        total -= disk.size(folder / name)
+        disk.unlink(folder / name)
+    disk.sync_folder(folder)
