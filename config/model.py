@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 
 from config.alert import Alert, Bound, Severity, When
 from config.params import Options
+from config.record import Record
 from config.tables import Table
 from config.terms import (
     NAME,
@@ -345,6 +346,9 @@ class Gateway(Options):
     limits: Limits = Limits()
     http: Http = Http()
     log: Log = Log()
+    record: Record | None = Field(
+        None, description="Keep what comes in for sensorweir replay; {} does so. Default: not."
+    )
     status_topic: TemplateText = Field(
         "sensorweir/{gateway}/status", description="Retained birth message, and the will."
     )

@@ -15,6 +15,7 @@ from typing import Final
 from config.errors import ConfigError
 from config.load import Loaded
 from daemon.clock import EARLIEST_NS, SECOND, Clock
+from daemon.durable.recorder import make_recorder
 from daemon.engine import Engine
 from daemon.health import Health, HealthServer
 from daemon.inbox import Inbox
@@ -77,6 +78,8 @@ class App:
         )
         graph = Graph(gateway, load_all())
         self.engine = Engine(graph, self.inbox, self.outbox, self.ledger, clock, self.transport)
+        self.recorder = make_recorder(gateway.record, clock) if gateway.record else None
+        self.engine.recording = self.recorder
         self.warm = False
         self._recalling = True
         """Until the retained states of before have come: only then do samples make sense."""
@@ -115,6 +118,8 @@ class App:
         self._await_time()
         if self._stop.is_set():
             return
+        if self.recorder:
+            self.recorder.start(self.engine.gateway, self.engine.ticked_ns)
         self.transport.recall(self.engine.states)
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
@@ -134,6 +139,12 @@ class App:
             if self.clock.wait(self._stop, SECOND):
                 return
 
+    @property
+    def degraded(self) -> list[str]:
+        """What does not work though the daemon does its work."""
+        failed = self.recorder.failed if self.recorder else ""
+        return [f"the recording has ended: {failed}"] if failed else []
+
     def stop(self) -> None:
         """Let `run` end; from a signal handler or another thread."""
         self._stop.set()
@@ -150,7 +161,7 @@ class App:
             )
             return False
         old, gateway = self.engine.graph, loaded.gateway
-        fixed = ("broker", "http", "log", "gateway", "status_topic", "limits")
+        fixed = ("broker", "http", "log", "gateway", "record", "status_topic", "limits")
         changed = [name for name in fixed if getattr(old.gateway, name) != getattr(gateway, name)]
         if changed:
             log.warning(
@@ -247,6 +258,14 @@ class App:
                 "Samples that could not wait for earlier ones: limits.reorder_samples_max.",
                 lambda: sum(int(s.reorder.fate[FORCED]) for s in engine.graph.sources.values()),
             ),
+            "record_failed": (
+                "1 when the recording has ended because of its disk.",
+                lambda: bool(self.recorder and self.recorder.failed),
+            ),
+            "record_waiting_bytes": (
+                "What came in and is not on disk yet.",
+                lambda: self.recorder.waiting_bytes if self.recorder else 0,
+            ),
             "turns": ("Turns of the engine since the start.", lambda: engine.turns),
         }
 
@@ -267,6 +286,8 @@ class App:
             self.engine.turn(0)
         self.engine.flush()
         self.transport.stop(DRAIN_S)
+        if self.recorder:
+            self.recorder.close()
         broken = self.ledger.balance()
         if broken:
             self.balanced = False

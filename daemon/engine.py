@@ -7,6 +7,7 @@ so the same messages with the same times of arrival give the same events however
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from config.model import Gateway
 from config.topics import TopicFilter
@@ -23,6 +24,22 @@ from daemon.transport.port import Transport
 from pipelines.events import Event
 from pipelines.graph import TICK_NS, Graph
 from pipelines.order import DUPLICATE, FUTURE, LATE, USED
+
+
+class Recording(Protocol):
+    """Who keeps what goes into an engine, so that it can be played again; must not block."""
+
+    def turn(self, messages: Sequence[Message], until_ns: int) -> None:
+        """Take a turn that is about to be made."""
+        ...
+
+    def adopted(self, gateway: Gateway) -> None:
+        """Take another configuration that is about to hold."""
+        ...
+
+    def flushed(self) -> None:
+        """No more messages will come."""
+        ...
 
 
 class Engine:
@@ -42,7 +59,9 @@ class Engine:
         self.turns = 0
         self.turned_ns = clock.monotonic_ns()
         """When the last turn ended, on the steady clock; health looks at it."""
-        self._ticked_ns = clock.now_ns() // TICK_NS * TICK_NS
+        self.recording: Recording | None = None
+        self.ticked_ns = clock.now_ns() // TICK_NS * TICK_NS
+        """The last tick."""
         self._fates: dict[str, list[int]] = {}
         self._adopt(graph)
 
@@ -53,10 +72,20 @@ class Engine:
         are in the outbox.
         """
         messages = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
-        told: list[Event] = []
         # While more wait in the inbox, time has come no further than the last one taken.
         until = messages[-1].arrival_ns if len(self.inbox) and messages else self.clock.now_ns()
-        for part, tick_ns in self._parts(messages, until):
+        self.run(messages, until)
+        return len(messages)
+
+    def run(self, messages: Sequence[Message], until_ns: int) -> None:
+        """One turn with these messages, in order of arrival; time has come to `until_ns`.
+
+        What comes of it depends on nothing else: a replay calls this with what was recorded.
+        """
+        if self.recording and (messages or until_ns >= self.ticked_ns + TICK_NS):
+            self.recording.turn(messages, until_ns)
+        told: list[Event] = []
+        for part, tick_ns in self._parts(messages, until_ns):
             if part:
                 told += self._take(part)
             else:
@@ -66,10 +95,11 @@ class Engine:
             self.transport.acknowledge(messages)
         self.turns += 1
         self.turned_ns = self.clock.monotonic_ns()
-        return len(messages)
 
     def adopt(self, graph: Graph) -> None:
         """Go on with another graph, between two turns; end what only the old one told."""
+        if self.recording:
+            self.recording.adopted(graph.gateway)
         before = self.graph
         self._hand_on(before.retired(graph))
         for name, source in before.sources.items():
@@ -98,6 +128,8 @@ class Engine:
 
     def flush(self) -> None:
         """Hand on samples that still wait for others, because no more will come."""
+        if self.recording:
+            self.recording.flushed()
         self._hand_on(self.graph.flush())
 
     # --- inside --------------------------------------------------------------------------
@@ -134,19 +166,19 @@ class Engine:
         """Messages cut where ticks fall between them: (messages, 0) and (nothing, tick)."""
         first = 0
         while first < len(messages):
-            due = self._ticked_ns + TICK_NS
+            due = self.ticked_ns + TICK_NS
             last = bisect_left(messages, due, first, key=lambda m: m.arrival_ns)
             if last == first:
                 yield (), self._tick_before(messages[first].arrival_ns)
             else:
                 yield messages[first:last], 0
             first = last
-        if until_ns >= self._ticked_ns + TICK_NS:
+        if until_ns >= self.ticked_ns + TICK_NS:
             yield (), self._tick_before(until_ns)
 
     def _tick_before(self, time_ns: int) -> int:
-        self._ticked_ns = time_ns // TICK_NS * TICK_NS
-        return self._ticked_ns
+        self.ticked_ns = time_ns // TICK_NS * TICK_NS
+        return self.ticked_ns
 
     def _hand_on(self, told: Sequence[Event]) -> None:
         self.outbox.put(out for event in told for out in self._encoder.encode(event))

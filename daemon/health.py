@@ -46,6 +46,11 @@ class Watched(Protocol):
         """True when all kernels are compiled."""
         ...
 
+    @property
+    def degraded(self) -> list[str]:
+        """What does not work though the daemon does its work."""
+        ...
+
 
 class Health:
     """What is well and what is not, with reasons."""
@@ -75,7 +80,9 @@ class Health:
         refused = status.get("refused") or {}
         reasons += [f"the broker refuses {text}: {why}" for text, why in refused.items()]
         ok = ok and not reasons
-        body = {"status": "ready" if ok else "not ready", "reasons": reasons, "transport": status}
+        degraded = daemon.degraded
+        word = "not ready" if not ok else "degraded" if degraded else "ready"
+        body = {"status": word, "reasons": reasons, "degraded": degraded, "transport": status}
         return ok, body
 
 

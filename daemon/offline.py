@@ -4,14 +4,15 @@ The same engine, decoders and encoders as the daemon's, on the memory transport 
 thread: what trials and tests run on.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from config.model import Broker, Gateway
 from daemon.clock import ManualClock
 from daemon.engine import Engine
 from daemon.inbox import Inbox
-from daemon.ledger import Ledger
-from daemon.messages import Outgoing
+from daemon.ledger import Count, Ledger
+from daemon.messages import Message, Outgoing
 from daemon.outbox import Outbox
 from daemon.transport.memory import MemoryTransport
 from daemon.transport.port import Wiring
@@ -59,6 +60,19 @@ class Offline:
     def turn(self) -> int:
         """Take what was published, and the time that has passed; messages taken."""
         return self.engine.turn(0)
+
+    def play(self, messages: Sequence[Message], until_ns: int) -> None:
+        """A turn as it was recorded, instead of `turn`; messages keep their times of arrival."""
+        self.clock.advance(max(0, until_ns - self.clock.now_ns()))
+        self.ledger.count(Count.MESSAGES_RECEIVED, len(messages))
+        self.engine.run(messages, until_ns)
+
+    def taken(self) -> list[Outgoing]:
+        """What came out since the last call; `published` then knows nothing of it any more."""
+        out = self.transport.published.copy()
+        self.transport.published.clear()
+        self.transport.acknowledged.clear()
+        return out
 
     def published(self, kind: str) -> list[Outgoing]:
         """What came out of this kind, in order."""

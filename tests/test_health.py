@@ -25,6 +25,7 @@ def daemon():
         engine=SimpleNamespace(turned_ns=0),
         transport=SimpleNamespace(connected=True, status=lambda: dict(state), state=state),
         warm=True,
+        degraded=[],
     )
 
 
@@ -58,6 +59,14 @@ def reasons(server, path):
 def test_all_is_well(server):
     assert reasons(server, "/healthz") == (200, [])
     assert reasons(server, "/readyz") == (200, [])
+
+
+def test_what_ails_beside_the_work_is_told_and_stops_no_traffic(server, daemon):
+    daemon.degraded.append("the recording has ended: no space")
+    code, body = get(server, "/readyz")
+    told = json.loads(body)
+    assert (code, told["status"], told["degraded"]) == (200, "degraded", daemon.degraded)
+    assert get(server, "/healthz")[0] == 200
 
 
 def test_a_broker_that_is_away_makes_us_unready_but_not_dead(server, daemon):

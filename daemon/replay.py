@@ -1,0 +1,159 @@
+"""Replay: what went into a daemon, through the same data plane again, as fast as it can.
+
+The same messages at the same times under the same configuration give the same outputs, byte for
+byte; under another configuration they show what that would have told.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+
+import orjson
+
+from config.model import Gateway
+from daemon import __version__
+from daemon.durable.blocks import Reload, Start, Stop, Turn, Unpacker
+from daemon.durable.stored import restored
+from daemon.messages import Outgoing
+from daemon.offline import BROKER, Offline
+from pipelines.events import rfc3339
+from pipelines.graph import Graph
+from pipelines.operator import load_all
+
+AROUND_NS: Final = 60_000_000_000
+"""How long before and after an event others are shown with it."""
+
+
+class Moment(NamedTuple):
+    """One step of a replay."""
+
+    now_ns: int
+    """What the daemon's clock showed."""
+    outputs: list[Outgoing]
+    """What was published, in order; without the status of the daemon itself."""
+
+
+class Replay:
+    """Plays records in order; each run of the daemon starts without state, as it did."""
+
+    def __init__(
+        self,
+        records: Iterable[tuple[int, bytes]],
+        gateway: Gateway | None = None,
+        *,
+        note: Callable[[str], None],
+        prepare: Callable[[Graph], None],
+    ) -> None:
+        """`gateway`: another configuration to try instead of those that were in force.
+
+        `note` is told what a reader of the results must know; `prepare` may compile the kernels
+        of a graph before it is used.
+        """
+        self._records, self._note, self._prepare = records, note, prepare
+        self._gateway = gateway and gateway.model_copy(update={"broker": BROKER})
+        self._run: Offline | None = None
+        self.messages = 0
+        """How many have been played."""
+        self.now_ns = 0
+
+    def __iter__(self) -> Iterator[Moment]:
+        """Every step that published something, in order.
+
+        Raises BlockError or ConfigUnknownError for a recording that this version cannot read.
+        """
+        last, unpacker = 0, Unpacker()
+        for number, record in self._records:
+            if last and number != last + 1:
+                self._note(f"records {last + 1} to {number - 1} are missing")
+                self._run, unpacker = None, Unpacker()
+            last = number
+            match unpacker.feed(record):
+                case Start() as start:
+                    if start.whole or self._run is None:
+                        self._begin(start)
+                case Turn(until_ns, messages) if self._run is not None:
+                    self._run.play(messages, until_ns)
+                    self.messages += len(messages)
+                    yield from self._moment(until_ns)
+                case Reload(config) if self._run is not None and self._gateway is None:
+                    self._adopt(self._run, restored(config))
+                    yield from self._moment(self.now_ns)
+                case Stop() if self._run is not None:
+                    self._run.engine.flush()
+                    yield from self._moment(self.now_ns)
+                    self._run = None
+
+    def _begin(self, start: Start) -> None:
+        when = rfc3339(start.now_ns)
+        if not start.whole:
+            self._note(
+                f"the recording begins in the middle of a run, at {when}: what rests on earlier "
+                "messages (windows, active alerts, rows of tables) can differ from what was "
+                "published; all is the same from the next start of the daemon on"
+            )
+        if start.version != __version__:
+            self._note(
+                f"from {when} on recorded by sensorweir {start.version}, played by {__version__}: "
+                "results can differ from what was published"
+            )
+        self._run = Offline(self._gateway or restored(start.config), start.ticked_ns)
+        self._prepare(self._run.engine.graph)
+        self._run.transport.start()
+        self._run.taken()
+        self.now_ns = start.now_ns
+
+    def _adopt(self, run: Offline, gateway: Gateway) -> None:
+        graph = Graph(gateway, load_all(), keep=run.engine.graph)
+        self._prepare(graph)
+        run.engine.adopt(graph)
+
+    def _moment(self, now_ns: int) -> Iterator[Moment]:
+        self.now_ns = now_ns
+        assert self._run is not None
+        outputs = self._run.taken()
+        if outputs:
+            yield Moment(now_ns, outputs)
+
+
+def between(moments: Iterable[Moment], from_ns: int, to_ns: int) -> Iterator[Moment]:
+    """Those from `from_ns` to before `to_ns`; everything before is played, for its state."""
+    for moment in moments:
+        if moment.now_ns >= to_ns:
+            return
+        if moment.now_ns >= from_ns:
+            yield moment
+
+
+def around(moments: Iterable[Moment], event_id: str) -> Iterator[Moment]:
+    """What happened within a minute of the event with this id, and of its corrections."""
+    before: deque[Moment] = deque()
+    until_ns = 0
+    for moment in moments:
+        if any(_is(out, event_id) for out in moment.outputs):
+            until_ns = moment.now_ns + AROUND_NS
+            yield from before
+            before.clear()
+        if moment.now_ns < until_ns:
+            yield moment
+            continue
+        before.append(moment)
+        while before[0].now_ns < moment.now_ns - AROUND_NS:
+            before.popleft()
+
+
+def line(out: Outgoing) -> bytes:
+    """An output as a line of JSON."""
+    text = out.payload.decode("utf-8", "replace")
+    body = {"topic": out.topic, "retain": out.retain, "qos": out.qos, "payload": text}
+    return orjson.dumps(body) + b"\n"
+
+
+def _is(out: Outgoing, event_id: str) -> bool:
+    """Whether it is that event; others only name it among their causes."""
+    if event_id.encode() not in out.payload:
+        return False
+    try:
+        event = orjson.loads(out.payload)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(event, dict) and event.get("id") == event_id
