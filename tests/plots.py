@@ -127,7 +127,7 @@ def shown_of(feeds, every, view):
         curve = Curve(title(feeds, f))
         for k, x in enumerate(f.samples):
             lane = x if view.given != "lanes" or x is None else len(feeds) - i + 0.6 * x
-            curve.points.append((k * every, k * every, lane))
+            curve.points.append((f.start_ns + k * every,) * 2 + (lane,))
         given.append(curve)
     return given
 

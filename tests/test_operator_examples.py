@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from config.model import When
+from config.model import Publish, When
 from daemon.verdict import judge
 from pipelines.operator import load_all
 from tests.operator_examples import FOLDER, config_path, loaded, stages
 
 LINES_MAX = 30
+NEVER = When(above=sys.float_info.max)
 every_operator = pytest.mark.parametrize("name", sorted(load_all()))
 
 
@@ -43,11 +44,18 @@ def without(name, stage):
     """What comes of the trial when steps of this operator are taken out."""
     made = {}
     for key, spec in stage.gateway.pipelines.items():
-        update = {"steps": tuple(s for s in spec.steps if s.name != name)}
-        if len(update["steps"]) < len(spec.steps) and spec.alert and not has_limit(spec):
-            update["alert"] = spec.alert.model_copy(update={"when": When(above=sys.float_info.max)})
+        kept = tuple(s for s in spec.steps if s.name != name)
+        update = {"steps": kept}
+        if len(kept) < len(spec.steps) and spec.alert and not has_limit(spec):
+            update["alert"] = spec.alert.model_copy(update={"when": NEVER})
+        if any("add" in s.options for s in set_aside(spec, kept)) and spec.publish:
+            update["publish"] = Publish(topic="labels/are/missing")
         made[key] = spec.model_copy(update=update)
     return replace(stage, gateway=stage.gateway.model_copy(update={"pipelines": made})).play()
+
+
+def set_aside(spec, kept):
+    return [s for s in spec.steps if s not in kept]
 
 
 def has_limit(spec):
