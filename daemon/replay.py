@@ -54,6 +54,8 @@ class Replay:
         self._run: Offline | None = None
         self.messages = 0
         """How many have been played."""
+        self.runs = 0
+        """How many times a daemon started, or was met in the middle of its run."""
         self.now_ns = 0
 
     def __iter__(self) -> Iterator[Moment]:
@@ -101,6 +103,7 @@ class Replay:
         self._run.transport.start()
         self._run.taken()
         self.now_ns = start.now_ns
+        self.runs += 1
 
     def _adopt(self, run: Offline, gateway: Gateway) -> None:
         graph = Graph(gateway, load_all(), keep=run.engine.graph)
@@ -129,16 +132,16 @@ def around(moments: Iterable[Moment], event_id: str) -> Iterator[Moment]:
     before: deque[Moment] = deque()
     until_ns = 0
     for moment in moments:
+        while before and before[0].now_ns < moment.now_ns - AROUND_NS:
+            before.popleft()
         if any(_is(out, event_id) for out in moment.outputs):
             until_ns = moment.now_ns + AROUND_NS
             yield from before
             before.clear()
         if moment.now_ns < until_ns:
             yield moment
-            continue
-        before.append(moment)
-        while before[0].now_ns < moment.now_ns - AROUND_NS:
-            before.popleft()
+        else:
+            before.append(moment)
 
 
 def line(out: Outgoing) -> bytes:

@@ -111,6 +111,7 @@ class Recorder:
 
     def _work(self) -> None:
         """What the thread does."""
+        ended = False
         try:
             with contextlib.closing(self._open_log()) as kept:
                 while not self.failed and not self._closing:
@@ -118,10 +119,11 @@ class Recorder:
                     self._wake.clear()
                     self._write(kept)
                 self._write(kept)
+            ended = True
         except (LogError, OSError, BlockError) as error:
             self._fail(str(error))
         finally:
-            if not (self.failed or self._closing):
+            if not (ended or self.failed):
                 self._fail("a fault of ours, see the traceback")
             self._queue.clear()
 
