@@ -230,12 +230,15 @@ class Panel:
         return self.low <= value <= self.high
 
     def ticks(self):
-        """Some round numbers, as many as there is room for."""
+        """Some round numbers, as many as there is room for, at least two."""
         least = (self.high - self.low) / (self.height // 40)
         power = 10.0 ** math.floor(math.log10(least))
-        step = next(m * power for m in (1, 2, 5, 10) if m * power >= least)
-        first = math.ceil(self.low / step)
-        return [i * step for i in range(first, math.floor(self.high / step) + 1)]
+        fine = [m * power for m in (0.2, 0.5, 1, 2, 5, 10) if m * power <= 2 * least]
+        for step in [s for s in fine if s >= least] + fine[::-1]:
+            first, last = math.ceil(self.low / step), math.floor(self.high / step)
+            if last > first:
+                break
+        return [i * step for i in range(first, last + 1)]
 
     def frame(self):
         """Its lines and numbers."""
