@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.batch import I4, I8, copied
 from pipelines.core import Core
-from pipelines.events import Event
+from pipelines.events import ACTIVE, CLEARED, Event
 from pipelines.history import NO_ROWS, History, Rows, latest, together
 from pipelines.series import FULL, NEVER, Labels
 from pipelines.telling import Content, Key
@@ -46,6 +46,11 @@ class Correction:
     """What no longer holds, or held with other content."""
     new: Told = field(default_factory=Told)
     """What holds instead, or was not told before."""
+    gone: list[Event] = field(default_factory=list)
+    """Turns of alerts that no longer stand in their place, series by series."""
+    instead: list[Event] = field(default_factory=list)
+    """Turns in the places of these; one that only has another before it, at its time, is in both,
+    because their order counts."""
     newest: dict[int, tuple[Key, Content]] = field(default_factory=dict)
     """By row that comes out: the newest row of the last step that still may change."""
 
@@ -67,7 +72,7 @@ class Amender:
     ) -> None:
         """`rows_max`: rows kept at most; beyond them the oldest are settled early.
 
-        `rank`: what rows of one time are sorted by, from their labels; default: their arrival.
+        `rank`: by what rows of one time are in order, from their labels; default: their arrival.
         """
         self.live, self._run, self._rank = live, run, rank
         self._settled, self._replay = live.twin(), live.twin()
@@ -233,6 +238,9 @@ class Amender:
             found.new.items |= _beyond(new.items, old.items)
             found.old.events |= _beyond(old.events, new.events)
             found.new.events |= _beyond(new.events, old.events)
+            was, holds = _turns(old.events), _turns(new.events)
+            found.gone += [old.events[i] for ids in _beyond(was, holds).values() for i in ids]
+            found.instead += [new.events[i] for ids in _beyond(holds, was).values() for i in ids]
             if new.items:
                 found.newest[row] = max(new.items.items())
             self._told[row] = new
@@ -286,3 +294,12 @@ class Amender:
 def _beyond(these: dict[_Name, _What], those: dict[_Name, _What]) -> dict[_Name, _What]:
     """What stands in `these` and not, or otherwise, in `those`."""
     return {k: v for k, v in these.items() if k not in those or those[k] != v}
+
+
+def _turns(events: dict[str, Event]) -> dict[int, list[str]]:
+    """By time: ids of the events that raise or clear the alert of one series, as they were told."""
+    found: dict[int, list[str]] = {}
+    for name, event in events.items():
+        if event.type in {ACTIVE, CLEARED}:
+            found.setdefault(event.time_ns, []).append(name)
+    return found

@@ -38,7 +38,8 @@ class Core:
         self.watch = watch
         self.table = stages[-1].places.table_out if stages else table_in
         self.causes: dict[int, deque[tuple[int, str]]] = {}
-        """By row that comes out: (time, id) of the newest events that led to it."""
+        """By row that comes out: (time, id) of the newest events that led to it; also some that
+        came too late to be a cause of what is told with them."""
         self.numbers: dict[int, tuple[int, int]] = {}
         """By row that comes out: its newest time, and how often it had that time before."""
 
@@ -88,7 +89,7 @@ class Core:
         for stage in self.stages:
             row = stage.group(row) if row != FULL else FULL
         if row != FULL:
-            self.causes.setdefault(row, deque(maxlen=CAUSES_MAX)).append((t_ns, event))
+            self.causes.setdefault(row, deque(maxlen=2 * CAUSES_MAX)).append((t_ns, event))
 
     def number(self, row: int, t_ns: int) -> int:
         """How many rows with this time the series has given out before, without a gap: mostly 0."""

@@ -82,14 +82,14 @@ class History:
         return np.array([mark in there for mark in _marks(Rows(batch))], bool)
 
     def remove(self, gone: Rows) -> int:
-        """Forget one row for each of these, and how many were found.
+        """Forget one row for each of these, the first that came, and how many were found.
 
         Rows that came with events are known by those, others by series, time and value.
         """
         if not gone.batch.size:
             return 0
         at: dict[object, list[int]] = {}
-        for i, mark in self._marked(gone):
+        for i, mark in reversed(list(self._marked(gone))):  # so that pop takes the first
             at.setdefault(mark, []).append(i)
         found = [at[mark].pop() for mark in _marks(gone) if at.get(mark)]
         mask = np.ones(self.size, bool)

@@ -1,6 +1,6 @@
 """Pipeline: a named chain of steps at work, from the rows of its upstream to rows and events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,8 +72,9 @@ class Pipeline:
         self._amender: Amender | None = None
         if self.amend_for_ns:
             rows_max = limits.amend_rows_max
-            rank = self.confluence.rank if self.confluence else None
-            self._amender = Amender(self.core, self._tells, self.amend_for_ns, rows_max, rank)
+            self._amender = Amender(
+                self.core, self._tells, self.amend_for_ns, rows_max, self._rank()
+            )
         self._reviser = Reviser()
         self.taken = False
         """Whether another pipeline takes the rows of our last step."""
@@ -207,6 +208,12 @@ class Pipeline:
 
     # --- inside --------------------------------------------------------------------------
 
+    def _rank(self) -> Callable[[Labels], tuple[int, Labels]] | None:
+        """Order of rows of one time: alerts often have one, and what is corrected comes later."""
+        if self.upstreams[0][0] != "alerts":
+            return None
+        return self.confluence.rank if self.confluence else _by_labels
+
     def _ours(self, rows: Rows, upstream: SeriesTable) -> Rows:
         """The rows that belong here, with our row numbers."""
         if not rows.batch.size:
@@ -277,10 +284,14 @@ class Pipeline:
         alerts = Flow(
             NOTHING,
             self.table,
-            gone=turns(old.events, new.events, self.table),
-            instead=turns(new.events, old.events, self.table),
+            gone=turns(found.gone, self.table),
+            instead=turns(found.instead, self.table),
         )
         return rows, alerts
+
+
+def _by_labels(labels: Labels) -> tuple[int, Labels]:
+    return 0, labels
 
 
 def _sort(

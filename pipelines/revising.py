@@ -1,6 +1,6 @@
 """Revising: which revision of an event is told, and what corrections mean to pipelines below."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.amend import Correction
 from pipelines.batch import samples
 from pipelines.core import Core
-from pipelines.events import ACTIVE, CLEARED, Event, Standing, retracted
+from pipelines.events import ACTIVE, Event, Standing, retracted
 from pipelines.history import NO_ROWS, Rows
 from pipelines.series import SeriesTable
 from pipelines.telling import Teller
@@ -61,9 +61,8 @@ class Reviser:
         return self._newest[event]
 
 
-def turns(these: Mapping[str, Event], those: Mapping[str, Event], table: SeriesTable) -> Rows:
-    """Rows of the raised and cleared alerts in `these` that `those` does not know."""
-    turned = [e for i, e in these.items() if i not in those and e.type in {ACTIVE, CLEARED}]
+def turns(turned: Sequence[Event], table: SeriesTable) -> Rows:
+    """Rows of alerts that were raised or cleared."""
     if not turned:
         return NO_ROWS
     row = np.array([table.find(e.labels) for e in turned], np.int32)

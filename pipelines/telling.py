@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.alerts import CLEARED, KIND, RAISED
 from pipelines.batch import GOOD, Batch, take
-from pipelines.core import Core
+from pipelines.core import CAUSES_MAX, Core
 from pipelines.events import SAMPLE, WINDOW, Event, event_id, rfc3339, sample_name
 from pipelines.history import Rows
 
@@ -67,7 +67,8 @@ class Teller:
         """
         kind, name = self.upstream
         if kind == "alerts":
-            return tuple([e for t_ns, e in core.causes.get(row, ()) if t_ns <= when_ns])
+            known = [e for t_ns, e in core.causes.get(row, ()) if t_ns <= when_ns]
+            return tuple(known[-CAUSES_MAX:])
         labels = core.table.labels(row)
         if kind == "source":
             return (sample_name(name, labels, onset_ns),)
