@@ -189,5 +189,8 @@ class Alert(Options):
         "with amend_for.",
     )
     message: str | None = Field(
-        None, max_length=500, description="Text for people; {labels}, {value}, {limit} are filled."
+        None,
+        max_length=500,
+        description="Text for people; {device} and other labels, "
+        "{labels} for all of them, {state}, {value} and {limit} are filled.",
     )
