@@ -49,34 +49,35 @@ def recover(disk: Disk, folder: Path, quarantine_bytes_max: int) -> Recovered:
             disk.unlink(folder / name)
     # A process that was killed may have renamed and deleted without the folder being durable.
     disk.sync_folder(folder)
-    segments, broken, head = _survey(disk, folder)
+    segments, broken, highest = _survey(disk, folder)
     damaged = None
     if broken is not None:
-        damaged = _give_up_from(disk, folder, broken, segments, head)
+        damaged = _give_up_from(disk, folder, broken, segments, highest)
         _bound(disk, folder / QUARANTINE, quarantine_bytes_max)
-        head = segments[-1].last
     elif segments:
         settle(disk, segments[-1])
-    return Recovered(segments, head, damaged)
+    return Recovered(segments, segments[-1].last if segments else 0, damaged)
 
 
 def _survey(disk: Disk, folder: Path) -> tuple[list[Segment], _Break | None, int]:
     """The valid run, where it breaks off, and the highest number that a record may have had."""
     segments: list[Segment] = []
     broken: _Break | None = None
-    head = 0
+    highest = 0
     firsts = [first for name in disk.names(folder) if (first := first_of(name)) is not None]
     for first in firsts:
         path = folder / name_of(first)
         content = look(path, disk.read(path), first)
         # Without its header nobody knows whether the segment ever held its first record.
-        head = max(head, content.lost_last, first - 1 if content.previous is not None else first)
+        highest = max(
+            highest, content.lost_last, first - 1 if content.previous is not None else first
+        )
         if broken is not None:
             continue
         broken = _break_in(path, content, segments, first == firsts[-1])
         if broken is None or broken.reason == "record":
             segments.append(Segment(path, first, content.last, content.end))
-    return segments, broken, head
+    return segments, broken, highest
 
 
 def _break_in(path: Path, content: Content, before: list[Segment], newest: bool) -> _Break | None:
@@ -108,44 +109,53 @@ def settle(disk: Disk, segment: Segment) -> None:
 
 
 def _give_up_from(
-    disk: Disk, folder: Path, broken: _Break, segments: list[Segment], head: int
+    disk: Disk, folder: Path, broken: _Break, segments: list[Segment], highest: int
 ) -> LogDamaged:
     """Leave `segments` and a new, empty one; everything else goes to quarantine.
 
     The order matters: the new segment holds the highest number before the files that tell it are
-    moved, and the damaged file is cut last, so that after another crash all this is done again.
+    moved, and the damaged file goes last, so that after another crash all this is done again.
     """
-    fresh, file = create(disk, folder, head + 1, segments[-1].last if segments else head)
+    fresh, file = create(disk, folder, highest + 1, segments[-1].last if segments else highest)
     file.close()
-    place = folder / QUARANTINE
-    disk.make_folder(place)
-    kept_at = []
-    valid = {segment.path for segment in segments}
-    for name in disk.names(folder):
-        path = folder / name
-        if first_of(name) is not None and path not in valid and path != fresh.path:
-            kept_at.append(_free(disk, place, name))
-            disk.rename(path, kept_at[-1])
-    disk.sync_folder(place)
-    disk.sync_folder(folder)
+    disk.make_folder(folder / QUARANTINE)
+    left = {segment.path for segment in segments} | {fresh.path, broken.path}
+    names = (name for name in disk.names(folder) if first_of(name) is not None)
+    kept_at = [_move(disk, folder / name) for name in names if folder / name not in left]
+    _settle_folders(disk, folder)
     if broken.reason == "record":
-        kept_at.append(_free(disk, place, f"{broken.path.name}.from-{broken.offset}"))
-        _copy(disk, broken, kept_at[-1])
+        kept_at.append(_copy(disk, broken))
+    else:
+        kept_at.append(_move(disk, broken.path))
+    _settle_folders(disk, folder)
     if segments:
         settle(disk, segments[-1])
     segments.append(fresh)
-    missing = (broken.missing_first, head)
+    missing = (broken.missing_first, highest)
     return LogDamaged(broken.path, broken.offset, broken.reason, missing, tuple(kept_at))
 
 
-def _copy(disk: Disk, broken: _Break, target: Path) -> None:
+def _settle_folders(disk: Disk, folder: Path) -> None:
+    disk.sync_folder(folder / QUARANTINE)
+    disk.sync_folder(folder)
+
+
+def _move(disk: Disk, path: Path) -> Path:
+    target = _free(disk, path.parent / QUARANTINE, path.name)
+    disk.rename(path, target)
+    return target
+
+
+def _copy(disk: Disk, broken: _Break) -> Path:
+    name = f"{broken.path.name}.from-{broken.offset}"
+    target = _free(disk, broken.path.parent / QUARANTINE, name)
     file = disk.create(target)
     try:
         file.write(disk.read(broken.path)[broken.offset :], 0)
         file.sync()
     finally:
         file.close()
-    disk.sync_folder(target.parent)
+    return target
 
 
 def _free(disk: Disk, folder: Path, name: str) -> Path:
