@@ -144,6 +144,12 @@ def brief(records):
     return [(number, body[:12], len(body)) for number, body in records]
 
 
+def body_of(number):
+    """What a record holds that anybody can check, of a size of its own."""
+    rng = random.Random(number)
+    return rng.randbytes(rng.choice((0, 10, 300, 5000)))
+
+
 def small_buffers():
     """Appending writes early, so that crashes come between writing and commit too."""
     local.PENDING_BYTES_MAX = PENDING_BYTES
