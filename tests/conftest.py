@@ -1,6 +1,8 @@
 """Kernels compiled by tests are kept between runs, in a folder named after their sources."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,36 @@ from hypothesis import settings
 from pipelines.jit import use_cache
 from tests.daemons import DaemonProcess
 from tests.mosquitto import Mosquitto
+from tests.operator_bounds import Child
 
 os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
 # A kernel that compiles within an example takes a second: no deadline says anything here.
 settings.register_profile("sensorweir", deadline=None, print_blob=True)
 settings.load_profile("sensorweir")
 use_cache(Path(__file__).parent.parent / ".cache" / "tests")
+
+BOUNDS = pytest.StashKey[Child]()
+
+
+def pytest_collection_finish(session):
+    """Begin at once with what takes a minute of its own, if some test will ask for it."""
+    wanted = any("bounds_child" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        folder = Path(tempfile.mkdtemp(prefix="sensorweir-bounds-"))
+        session.config.stash[BOUNDS] = Child(folder)
+
+
+def pytest_sessionfinish(session):
+    child = session.config.stash.get(BOUNDS, None)
+    if child is not None:
+        child.close()
+        shutil.rmtree(child.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def bounds_child(request):
+    """The contract suite's cases in a process that checks every index."""
+    return request.config.stash[BOUNDS]
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,5 @@
 """What holds for every operator, found by itself: a new file in pipelines/operators is in here."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -188,28 +183,10 @@ def test_a_full_ring_forgets_the_oldest_and_counts_it(case):
     assert (cut.counters()["truncated"] > 0) == (roomy.state_bytes() > cut.state_bytes())
 
 
-@pytest.fixture(scope="session")
-def checked(tmp_path_factory):
-    """Outputs of all cases from a process that checks every index."""
-    folder = tmp_path_factory.mktemp("bounds")
-    # A cache that also holds kernels without checks would silently be used instead.
-    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(folder / "cache")}
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.operator_bounds", folder / "out.npz"],
-        cwd=Path(__file__).parent.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert child.returncode == 0, child.stderr
-    return np.load(folder / "out.npz")
-
-
 @pytest.mark.parametrize("param", [pytest.param(p, id=p.id) for p in CASES])
-def test_checked_bounds_change_nothing(param, checked):
+def test_checked_bounds_change_nothing(param, bounds_child):
     [case] = param.values
+    checked = bounds_child.outputs()
     out = run(case, case.traffic(operator_bounds.SEED), cuts=(100, 101, 640))
     for name in out._fields:
         np.testing.assert_array_equal(getattr(out, name), checked[f"{param.id}/{name}"])
