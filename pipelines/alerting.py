@@ -52,6 +52,9 @@ class Past(NamedTuple):
 class Alerting:
     """What one pipeline tells about its alert."""
 
+    STATE = ("watch", "announcer")
+    REMADE = ("gateway", "pipeline", "alert", "fields", "span")
+
     def __init__(
         self,
         identity: tuple[str, str],

@@ -62,6 +62,26 @@ Run = Callable[[Core, Rows, Sequence[I8] | None], dict[int, Told]]
 class Amender:
     """Keeps what is needed to correct one pipeline, and corrects it."""
 
+    STATE = (
+        "live",
+        "_settled",
+        "_replay",
+        "counts",
+        "_history",
+        "_told",
+        "_pending",
+        "_gone",
+        "_component",
+        "_sizes",
+        "_of_steps",
+        "_seen_ns",
+        "_ticked_ns",
+        "_settled_ns",
+        "_settled_at_ns",
+        "_held",
+    )
+    REMADE = ("_run", "_rank", "amend_for_ns", "rows_max", "_expects", "_holds")
+
     def __init__(
         self,
         live: Core,

@@ -35,6 +35,9 @@ Active = Callable[[tuple[str, ...]], set[tuple[str | None, ...]]]
 class Announcer:
     """Life cycles of all alerts of one pipeline."""
 
+    STATE = ("_open", "_rows", "_due_ns", "_held", "_passed_over", "_first", "_ticks")
+    REMADE = ("alert", "table", "_make", "inhibitor")
+
     def __init__(
         self,
         alert: Alert,

@@ -17,6 +17,9 @@ ALERT: Final = "alert"
 class _Inlet:
     """Rows of one pipeline's table under the numbers they have in ours."""
 
+    STATE = ("_row", "_known")
+    REMADE = ("pipeline",)
+
     def __init__(self, pipeline: str) -> None:
         self.pipeline = pipeline
         self._row: I4 = np.full(64, FULL, np.int32)
@@ -47,6 +50,9 @@ class Confluence:
     get their row when they are first heard of in that order, or at the next tick: so it does not
     depend on how the turns between two ticks cut the stream.
     """
+
+    STATE = ("table", "_inlets")
+    REMADE = ("_order",)
 
     def __init__(self, pipelines: Sequence[str], series_max: int) -> None:
         """`series_max`: of each of them, so there is always room."""

@@ -32,6 +32,9 @@ class Part(NamedTuple):
 class Core:
     """State and plan of one pipeline's computation."""
 
+    STATE = ("table_in", "stages", "watch", "causes", "numbers")
+    REMADE = ("table",)
+
     def __init__(self, table_in: SeriesTable, stages: Sequence[Stage], watch: Watch | None) -> None:
         self.table_in = table_in
         self.stages = stages

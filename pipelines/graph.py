@@ -28,6 +28,9 @@ TICK_NS: Final = 100_000_000
 class SourceStage:
     """The series of one source, in order of event time."""
 
+    STATE = ("table", "reorder")
+    REMADE = ("source",)
+
     def __init__(self, source: Source, series_max: int, samples_max: int) -> None:
         self.source = source
         self.table = SeriesTable(series_max)
@@ -76,7 +79,7 @@ class Graph:
                 self.pipelines[name] = keep.pipelines[name]
                 self.pipelines[name].present(spec)
             else:
-                above = [self.pipelines[other].amend_for_ns for other in _above(spec)]
+                above = [self.pipelines[other].amend_for_ns for other in above_of(spec)]
                 amend_for_ns = max(above, default=0)
                 self.pipelines[name] = Pipeline(
                     gateway.gateway, name, spec, operators, limits, amend_for_ns
@@ -182,7 +185,7 @@ def in_order(gateway: Gateway) -> list[str]:
     done: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        for above in _above(gateway.pipelines[name]):
+        for above in above_of(gateway.pipelines[name]):
             if above not in done:
                 visit(above)
         done.setdefault(name)
@@ -192,7 +195,7 @@ def in_order(gateway: Gateway) -> list[str]:
     return list(done)
 
 
-def _above(spec: Spec) -> tuple[str, ...]:
+def above_of(spec: Spec) -> tuple[str, ...]:
     """The pipelines that this one takes from; none when it takes from a source."""
     return () if isinstance(spec.from_, str) else spec.from_.pipelines
 
@@ -208,13 +211,13 @@ def _unchanged(old: Graph, new: Gateway) -> set[str]:
     }
     for name in in_order(new):
         spec, before = new.pipelines[name], old.gateway.pipelines.get(name)
-        above = {f"pipeline {other}" for other in _above(spec)} or {f"source {spec.from_}"}
-        if before is not None and above <= same and _plan(before) == _plan(spec):
+        above = {f"pipeline {other}" for other in above_of(spec)} or {f"source {spec.from_}"}
+        if before is not None and above <= same and plan_of(before) == plan_of(spec):
             same.add(f"pipeline {name}")
     return same
 
 
-def _plan(spec: Spec) -> dict[str, Any]:
+def plan_of(spec: Spec) -> dict[str, Any]:
     """The part of a pipeline that its state depends on."""
     told = {"severity", "topic", "state_topic", "qos", "message", "flapping", "remind", "escalate"}
     told |= {"first_out", "inhibit_by", "shelve_max"}

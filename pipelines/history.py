@@ -45,6 +45,9 @@ def together(parts: Sequence[Rows]) -> Rows:
 class History:
     """Rows in the order of their arrival, until they are forgotten."""
 
+    STATE = ("_kept", "_ids", "size")
+    REMADE = ()
+
     def __init__(self) -> None:
         self._kept = new_batch(0)
         self._ids: list[str] = []

@@ -15,6 +15,9 @@ Change = tuple[str, str, Cells | None]
 class Tables:
     """The contents of every table now, and the changes that wait to be taken."""
 
+    STATE = ("current", "changes")
+    REMADE = ()
+
     def __init__(self, given: Mapping[str, Table], keep: "Tables | None" = None) -> None:
         """`keep`: those before a reload; tables filled by the same topic go on as they are."""
         self.current = dict(given)

@@ -36,6 +36,17 @@ class _Made:
 class Pipeline:
     """State and plan of one pipeline. Knows neither topics nor clocks."""
 
+    STATE = (
+        "confluence",
+        "selection",
+        "stages",
+        "alerting",
+        "core",
+        "_amender",
+        "_reviser",
+    )
+    REMADE = ("gateway", "name", "spec", "table", "_teller", "amend_for_ns", "taken")
+
     def __init__(
         self,
         gateway: str,
@@ -179,6 +190,12 @@ class Pipeline:
         except ValidationError:
             return False
         return True
+
+    def anew(self, spec: Spec) -> None:
+        """Go on with a state that was put in place, under rules that differ from those it had."""
+        for stage in self.stages:
+            stage.places.forget()
+        self.present(spec)
 
     def present(self, spec: Spec) -> None:
         """Take what does not touch the state: topics, texts, severity, per-device values."""

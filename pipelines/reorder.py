@@ -38,6 +38,9 @@ class Late(NamedTuple):
 class Reorder:
     """The time stage of one source."""
 
+    STATE = ("table", "fate", "_times", "_ahead", "_pool")
+    REMADE = ("rules", "_devices", "_known", "_out", "_late", "_notices", "_late_size")
+
     def __init__(self, table: SeriesTable, rules: Rules, samples_max: int) -> None:
         self.table = table
         self.rules = rules
@@ -51,6 +54,10 @@ class Reorder:
         self._out = new_batch(ROOM)
         self._late, self._notices = new_arrivals(ROOM), new_notices(ROOM)
         self._late_size = 0
+
+    def remake(self) -> None:
+        """Follow from a state that was put in place: devices are numbered anew, as before."""
+        self._devices, self._known = {}, 0
 
     @property
     def held(self) -> int:

@@ -21,6 +21,9 @@ REVISIONS_MAX: Final = 100_000
 class Reviser:
     """Remembers the revisions of one pipeline's events, so that no two are alike."""
 
+    STATE = ("_newest",)
+    REMADE = ()
+
     def __init__(self) -> None:
         self._newest: dict[str, int] = {}
         """By id of an event that was corrected; of others it is 1."""

@@ -41,6 +41,18 @@ class StepRunner:
     What `run` and `tick` return are views that stay valid until the next call of either.
     """
 
+    STATE = ("state", "_capacity")
+    REMADE = (
+        "operator",
+        "rows_max",
+        "state_bytes_max",
+        "fields",
+        "_fanout",
+        "_params",
+        "_sets",
+        "_out",
+    )
+
     def __init__(
         self,
         operator: Operator,
@@ -67,6 +79,10 @@ class StepRunner:
     def capacity(self) -> int:
         """Series rows that the state has room for at present."""
         return self._capacity
+
+    def remake(self) -> None:
+        """Follow from a state that was put in place; every series uses set 0 until `assign`."""
+        self._params = self._params._replace(row=np.zeros(self._capacity, np.int32))
 
     def ensure(self, n_rows: int) -> None:
         """Make room for series rows [0, n_rows), at least doubling; needs n_rows <= rows_max.

@@ -29,6 +29,9 @@ def without_channel(labels: Labels) -> Labels:
 class SeriesTable:
     """Labels ↔ row of one stream; rows are given out in order of first appearance."""
 
+    STATE = ("refused", "_labels", "clock_ns")
+    REMADE = ("rows_max", "_row")
+
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
         self.refused = 0
@@ -42,6 +45,10 @@ class SeriesTable:
 
     def __iter__(self) -> Iterator[Labels]:
         return iter(self._labels)
+
+    def remake(self) -> None:
+        """Follow from a state that was put in place."""
+        self._row = {labels: row for row, labels in enumerate(self._labels)}
 
     def labels(self, row: int) -> Labels:
         """Labels of a row."""

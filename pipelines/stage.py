@@ -49,6 +49,9 @@ class ParamSets:
 class Places:
     """Which rows a step takes, which rows its state has, and which rows come out of it."""
 
+    STATE = ("table_in", "groups", "unheard", "expected", "_group", "_slot", "_members")
+    REMADE = ("operator", "delay_ns")
+
     def __init__(self, operator: Operator, rows_max: int) -> None:
         self.operator = operator
         self.groups = self.table_in = SeriesTable(rows_max)
@@ -125,6 +128,9 @@ class Places:
 class Stage:
     """An operator between two series tables; the same table when it keeps the series apart."""
 
+    STATE = ("places", "runner")
+    REMADE = ("operator", "sets", "group_by", "limits", "_assigned")
+
     def __init__(
         self,
         operator: Operator,
@@ -143,6 +149,12 @@ class Stage:
         self.runner.expect(self.places.expected)
         self.places.delay_ns = max(operator.delay_ns(p) for p in sets.sets)
         self._assigned = 0
+
+    def remake(self) -> None:
+        """Follow from a state that was put in place: parameters, and series that are expected."""
+        self.runner.expect(self.places.expected)
+        self.assign()
+        self.expect()
 
     def twin(self) -> "Stage":
         """The same step between the same tables, with fresh state."""
@@ -227,6 +239,9 @@ class Stage:
 
 class Selection:
     """Which series of the upstream table a pipeline takes, and under which of its own rows."""
+
+    STATE = ("table", "_row", "_upstream", "_known")
+    REMADE = ("where",)
 
     def __init__(self, where: Mapping[str, tuple[str, ...]], rows_max: int) -> None:
         self.where = where

@@ -127,6 +127,9 @@ def _by_itself(last: Stage, labels: Labels) -> str:
 class Watch:
     """State machine of every series, with the limits that each of them has."""
 
+    STATE = ("table", "runner")
+    REMADE = ("limits", "bounds", "_of_row", "_version")
+
     def __init__(self, limits: LimitSets, bounds: Bounds) -> None:
         self.limits = limits
         self.bounds = bounds
@@ -136,6 +139,11 @@ class Watch:
         self.runner = StepRunner(
             OPERATOR, self._packed(), bounds.series_max, bounds.state_bytes_max
         )
+
+    def remake(self) -> None:
+        """Follow from a state that was put in place: limits are resolved anew."""
+        self._of_row = []
+        self.sync()
 
     def twin(self) -> "Watch":
         """Another watch of the same series with the same limits, where nothing happened so far."""
