@@ -97,6 +97,9 @@ def broken(gateway, pipeline, change):
         ("fahrenheit", ("steps", 1, "options", "band"), 0.0),
         ("power", ("steps", 0, "options", "value"), "voltage + current"),
         ("site_hot", ("steps", 0, "options", "at_least"), 2),
+        ("trouble", ("steps", 0, "options", "at_least"), 1),
+        ("trouble", ("from", "alerts"), ["silent", "heating_fast"]),
+        ("trouble", ("steps", 0, "options", "of"), "device"),
     ],
 )
 def test_a_shipped_test_sees_a_pipeline_that_was_changed(pipeline, path, value):
@@ -155,6 +158,8 @@ def test_playing_twice_gives_the_same(tmp_path):
 def test_pipelines_that_cannot_have_a_part_are_left_out():
     assert set(involved(GATEWAY, "power").pipelines) == {"power"}
     assert set(involved(GATEWAY, "site_hot").pipelines) == {"site_hot", "overheat"}
+    some = {"trouble", "overheat", "heating_fast", "silent", "odd"}
+    assert set(involved(GATEWAY, "trouble").pipelines) == some
 
 
 def test_what_comes_back_through_the_broker_is_played_too(tmp_path):
