@@ -130,7 +130,12 @@ def no_crc(monkeypatch):
 
 def number_not_covered(monkeypatch):
     whole = segments.checksum
-    monkeypatch.setattr(segments, "checksum", lambda head, body=b"": whole(head[:8], body))
+
+    def without(head, body=b""):
+        covered = bytes(head) + body
+        return whole(covered[:4], covered[12:])
+
+    monkeypatch.setattr(segments, "checksum", without)
 
 
 def number_not_compared(monkeypatch):

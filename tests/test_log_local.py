@@ -150,6 +150,35 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
         open_log(tmp_path / "file" / "log")
 
 
+def test_a_damaged_file_is_set_aside(tmp_path):
+    log = open_log(tmp_path, segment_bytes=10_000)
+    for number in range(1, 41):
+        log.append(body_of(number))
+    log.commit()
+    log.close()
+    files = sorted(tmp_path.glob("*.log"))
+    data = bytearray(files[1].read_bytes())
+    data[len(data) // 2] ^= 1
+    files[1].write_bytes(data)
+    log = open_log(tmp_path)
+    first, last = log.damaged.missing
+    assert first > 1
+    assert last == log.head == 40
+    assert list(log.read()) == [(n, body_of(n)) for n in range(1, first)]
+    assert log.append(b"goes on") == 41
+    log.commit()
+    log.close()
+    folder = tmp_path / "quarantine"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    aside = {p.read_bytes() for p in folder.iterdir()}
+    assert {p.name for p in folder.iterdir()} == {p.name for p in log.damaged.kept_at}
+    assert bytes(data)[log.damaged.offset :] in aside
+    log = open_log(tmp_path)
+    assert log.damaged is None
+    assert list(log.read(first - 1)) == [(41, b"goes on")]
+    log.close()
+
+
 # --- other processes ---------------------------------------------------------------------------
 
 WRITER = """

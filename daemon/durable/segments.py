@@ -3,13 +3,14 @@
 A segment is `<number of its first record, 20 digits>.log`, little endian:
 
     header   8s magic · u4 version · u8 first · u8 previous · u4 crc                     32 bytes
-    record   u4 magic · u4 length · u8 number · u8 durable · u4 crc · body               28 + body
+    record   u4 magic · u4 crc · u4 length · u8 number · u8 durable · body               28 + body
 
 `first` is the number of the first record.  `previous` is the number of the record before it in
 the log: `first - 1`, or less where damaged records had to be given up, so that a segment that
 got lost is noticed.  `durable` is the newest record that was durable when this one was appended:
 it tells a record that was never promised, torn by a power cut, from one that was promised and
-is gone.  CRC-32 (zlib) over all that stands before it, and the body.
+is gone.  CRC-32 (zlib), of the header over what stands before it, of a record over what stands
+behind it.
 """
 
 import re
@@ -28,10 +29,12 @@ _MAGIC: Final = b"sweirlog"
 _RECORD_MAGIC: Final = 0xA75E0DC3  # no UTF-8 text and no JSON holds these bytes
 _RECORD_MAGIC_BYTES: Final = _RECORD_MAGIC.to_bytes(4, "little")
 _HEADER: Final = struct.Struct("<8sIQQ")
-_RECORD: Final = struct.Struct("<IIQQ")
+_RECORD: Final = struct.Struct("<IIIQQ")
+_COVERED: Final = struct.Struct("<IQQ")
 _CRC: Final = struct.Struct("<I")
 HEADER_BYTES: Final = _HEADER.size + _CRC.size
-RECORD_HEADER_BYTES: Final = _RECORD.size + _CRC.size
+RECORD_HEADER_BYTES: Final = _RECORD.size
+_CRC_END: Final = _RECORD.size - _COVERED.size
 _NAME: Final = re.compile(r"(\d{20})\.log")
 _NEW: Final = ".new"
 _LOOKS: Final = 8
@@ -91,15 +94,15 @@ def is_leftover(name: str) -> bool:
     return name.endswith(_NEW) and first_of(name.removesuffix(_NEW)) is not None
 
 
-def checksum(head: bytes | memoryview, body: bytes | memoryview = b"") -> int:
-    """CRC-32 over a header and what follows it."""
+def checksum(head: bytes | memoryview, body: bytes = b"") -> int:
+    """CRC-32 over both, as if they were one."""
     return zlib.crc32(body, zlib.crc32(head))
 
 
 def frame(number: int, durable: int, body: bytes) -> bytes:
     """A record as it stands in the file."""
-    head = _RECORD.pack(_RECORD_MAGIC, len(body), number, durable)
-    return b"".join((head, _CRC.pack(checksum(head, body)), body))
+    crc = checksum(_COVERED.pack(len(body), number, durable), body)
+    return _RECORD.pack(_RECORD_MAGIC, crc, len(body), number, durable) + body
 
 
 def create(disk: Disk, folder: Path, first: int, previous: int) -> tuple[Segment, File]:
@@ -170,15 +173,14 @@ def _previous(path: Path, data: bytes, first: int) -> int | None:
 
 
 def _record(view: memoryview, at: int) -> Record | None:
-    if at + RECORD_HEADER_BYTES > len(view):
-        return None
-    magic, length, number, durable = _RECORD.unpack_from(view, at)
     body = at + RECORD_HEADER_BYTES
+    if body > len(view):
+        return None
+    magic, crc, length, number, durable = _RECORD.unpack_from(view, at)
     end = body + length
     if magic != _RECORD_MAGIC or length > RECORD_BYTES_MAX or end > len(view):
         return None
-    (crc,) = _CRC.unpack_from(view, at + _RECORD.size)
-    if crc != checksum(view[at : at + _RECORD.size], view[body:end]):
+    if crc != checksum(view[at + _CRC_END : end]):
         return None
     return Record(number, durable, body, end)
 
@@ -193,12 +195,13 @@ def _behind(data: bytes, end: int, last: int) -> tuple[int, bool]:
     view, newest, promised, at = memoryview(data), last, False, end
     checked = 0
     while (at := data.find(_RECORD_MAGIC_BYTES, at)) >= 0:
-        record = _record(view, at) if _plausible(view, at, last, _room(at - end)) else None
+        claimed = _claimed(view, at, last, _room(at - end))
+        record = _record(view, at) if claimed else None
+        checked += claimed
+        if checked > _LOOKS * len(data):
+            return last + _room(len(data) - end), True
         if record is None:
-            checked += _claimed(view, at)
             at += 1
-            if checked > _LOOKS * len(data):
-                return last + _room(len(data) - end), True
             continue
         newest = max(newest, record.number)
         promised = promised or last < record.durable
@@ -210,15 +213,12 @@ def _room(size: int) -> int:
     return size // RECORD_HEADER_BYTES + 1
 
 
-def _plausible(view: memoryview, at: int, last: int, room: int) -> bool:
-    if at + RECORD_HEADER_BYTES > len(view):
-        return False
-    _, _, number, durable = _RECORD.unpack_from(view, at)
-    return bool(last < number <= last + room and durable < number)
-
-
-def _claimed(view: memoryview, at: int) -> int:
+def _claimed(view: memoryview, at: int, last: int, room: int) -> int:
+    """Bytes of what may be a record, 0 when it cannot be one."""
     if at + RECORD_HEADER_BYTES > len(view):
         return 0
-    length = _RECORD.unpack_from(view, at)[1]
-    return int(length) if at + length < len(view) else 0
+    _, _, length, number, durable = _RECORD.unpack_from(view, at)
+    size = RECORD_HEADER_BYTES + int(length)
+    return (
+        size if at + size <= len(view) and durable < number and last < number <= last + room else 0
+    )
