@@ -57,10 +57,8 @@ def test_examples_validate(path, steps):
 def test_examples_load(steps):
     decoders = {"json": AnyOptions, "senml": AnyOptions}
     got = load(CONFIG / "examples" / "gateway.yaml", steps, decoders, {})
-    others = {
-        p for p in EXAMPLES if {"demo", "machine", "operators", "riotbench", "uc4"} & set(p.parts)
-    }
-    assert set(got.files) == set(EXAMPLES) - others
+    others = set(EXAMPLES) - set(got.files)
+    assert not {"examples", "pipelines.d"} & {path.parent.name for path in others}
     assert all(load(path, steps, decoders, {}).gateway.pipelines for path in others)
     assert got.warnings == ()
     assert set(got.gateway.pipelines) >= {"overheat", "silent", "odd", "site_hot"}
