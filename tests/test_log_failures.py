@@ -185,7 +185,8 @@ def test_another_format_is_left_alone():
 
 
 def test_other_files_are_none_of_ours():
-    others = {"notes.txt": b"mine", "1.log": b"", f"{'9' * 20}.log.bak": b"", "lock": b"1"}
+    others = {f"{n:020}.log": b"?" for n in (0, 2**62, 2**63, 2**64, 10**20 - 1)}
+    others |= {"notes.txt": b"mine", "1.log": b"", f"{'9' * 20}.log.bak": b"", "lock": b"1"}
     disk = disk_with(FILES | others)
     log = open_log(disk)
     assert log.damaged is None
@@ -202,6 +203,22 @@ def test_a_record_that_rots_while_the_log_is_open_is_not_handed_out():
     disk.live.pop(FOLDER / NAMES[0])
     with pytest.raises(LogUnreadable):
         list(log.read())
+
+
+def test_numbers_go_on_behind_a_file_that_lost_its_header_but_not_behind_any_name():
+    far = 2**40
+    disk = disk_with(FILES | {segments.name_of(far): b"?", segments.name_of(2**62): b"?"})
+    log = open_log(disk)
+    assert log.damaged.missing == (13, far)
+    assert len(list(log.read())) == 12
+    for _ in range(5):
+        log.append(bytes(100))
+        log.commit()
+    assert log.head == far + 5
+    log.close()
+    log = open_log(disk)
+    assert log.damaged is None
+    assert len(list(log.read())) == 17
 
 
 def test_the_errors_stand_on_one_root():

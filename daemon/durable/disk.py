@@ -1,7 +1,7 @@
 """The disk, as little of it as the log needs, so that tests can put a worse one in its place.
 
 What a power cut leaves: of a file what `File.sync` covered, of a folder what `sync_folder`
-covered.  Everything else may be there, not there, or there in part.  All methods raise `OSError`.
+covered.  Everything else may be there, not there, or there in part.  Methods raise `OSError` unless they say otherwise.
 """
 
 import errno
@@ -70,7 +70,7 @@ class Disk(Protocol):
         """Return when what was created, renamed and deleted in `folder` is on the medium."""
 
     def free_bytes(self, folder: Path) -> int:
-        """Space left to us."""
+        """Space left to us, for a message; 0 when the disk does not say.  Never raises."""
 
 
 class OsFile:
@@ -170,7 +170,10 @@ class OsDisk:
 
     def free_bytes(self, folder: Path) -> int:
         """Space left to a user without privileges."""
-        facts = os.statvfs(folder)
+        try:
+            facts = os.statvfs(folder)
+        except OSError:
+            return 0
         return facts.f_bavail * facts.f_frsize
 
 

@@ -18,10 +18,11 @@ from daemon.durable.segments import (
     first_of,
     is_leftover,
     look,
-    name_of,
 )
 
 QUARANTINE: Final = "quarantine"
+JUMP_MAX: Final = 2**48
+"""A file without a header, named by a number so far ahead, was never a segment of this log."""
 
 
 class Recovered(NamedTuple):
@@ -61,23 +62,27 @@ def recover(disk: Disk, folder: Path, quarantine_bytes_max: int) -> Recovered:
 
 def _survey(disk: Disk, folder: Path) -> tuple[list[Segment], _Break | None, int]:
     """The valid run, where it breaks off, and the highest number that a record may have had."""
-    segments: list[Segment] = []
-    broken: _Break | None = None
+    found: list[tuple[Path, int, Content]] = []
     highest = 0
-    firsts = [first for name in disk.names(folder) if (first := first_of(name)) is not None]
-    for first in firsts:
-        path = folder / name_of(first)
-        content = look(path, disk.read(path), first)
-        # Without its header nobody knows whether the segment ever held its first record.
-        highest = max(
-            highest, content.lost_last, first - 1 if content.previous is not None else first
-        )
-        if broken is not None:
+    for name in disk.names(folder):
+        first = first_of(name)
+        if first is None:
             continue
-        broken = _break_in(path, content, segments, first == firsts[-1])
+        content = look(folder / name, disk.read(folder / name), first)
+        if content.previous is None and first > highest + JUMP_MAX:
+            continue
+        # Without its header nobody knows whether the segment ever held its first record.
+        by_name = first if content.previous is None else first - 1
+        highest = max(highest, content.lost_last, by_name)
+        found.append((folder / name, first, content))
+    segments: list[Segment] = []
+    for path, first, content in found:
+        broken = _break_in(path, content, segments, path == found[-1][0])
         if broken is None or broken.reason == "record":
             segments.append(Segment(path, first, content.last, content.end))
-    return segments, broken, highest
+        if broken is not None:
+            return segments, broken, highest
+    return segments, None, highest
 
 
 def _break_in(path: Path, content: Content, before: list[Segment], newest: bool) -> _Break | None:

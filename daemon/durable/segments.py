@@ -86,7 +86,8 @@ def name_of(first: int) -> str:
 def first_of(name: str) -> int | None:
     """The way back; None for every other file."""
     match = _NAME.fullmatch(name)
-    return int(match[1]) if match else None
+    first = int(match[1]) if match else 0
+    return first if 0 < first < 2**63 else None
 
 
 def is_leftover(name: str) -> bool:
