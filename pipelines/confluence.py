@@ -47,18 +47,18 @@ class Confluence:
     """Joins the flows of some pipelines, in the order in which they are listed.
 
     Rows of one turn come in order of time, those of one time in the order of the list.  Series
-    get their row when they are first heard of in that order, or at the next tick: so it does not
-    depend on how the turns between two ticks cut the stream.
+    get their row when they are first heard of in that order, or at the next tick: so, as long as
+    devices change at different times, nothing depends on how turns cut the stream.
     """
 
     STATE = ("table", "_inlets")
     REMADE = ("_order",)
 
     def __init__(self, pipelines: Sequence[str], series_max: int) -> None:
-        """`series_max`: of each of them, so there is always room."""
+        """`series_max`: of all of them together, so there is always room."""
         self._inlets = [_Inlet(name) for name in pipelines]
         self._order = {name: i for i, name in enumerate(pipelines)}
-        self.table = SeriesTable(series_max * len(pipelines))
+        self.table = SeriesTable(series_max)
 
     def rank(self, labels: Labels) -> tuple[int, Labels]:
         """What rows of one time are sorted by: the list, then their labels."""

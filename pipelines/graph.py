@@ -23,6 +23,8 @@ from pipelines.values import with_tables
 
 TICK_NS: Final = 100_000_000
 """Grid of processing time on which timers are looked at; ticks are inputs, kept for replays."""
+ROWS_MAX: Final = 2**31 - 1
+"""Series have numbers of 32 bits."""
 
 
 class SourceStage:
@@ -79,10 +81,13 @@ class Graph:
                 self.pipelines[name] = keep.pipelines[name]
                 self.pipelines[name].present(spec)
             else:
-                above = [self.pipelines[other].amend_for_ns for other in above_of(spec)]
-                amend_for_ns = max(above, default=0)
+                above = [self.pipelines[other] for other in above_of(spec)]
+                rows_max = min(sum(p.table.rows_max for p in above), ROWS_MAX)
+                series_max = max(limits.series_max, rows_max)
+                room = limits.model_copy(update={"series_max": series_max})
+                amend_for_ns = max((p.amend_for_ns for p in above), default=0)
                 self.pipelines[name] = Pipeline(
-                    gateway.gateway, name, spec, operators, limits, amend_for_ns
+                    gateway.gateway, name, spec, operators, room, amend_for_ns
                 )
         taken = [spec.from_ for spec in gateway.pipelines.values()]
         of_rows = [u for u in taken if not isinstance(u, str) and u.kind != "alerts"]

@@ -56,7 +56,10 @@ class Pipeline:
         limits: Limits,
         amend_for_ns: int = 0,
     ) -> None:
-        """`amend_for_ns`: how long what it told may be corrected, at least."""
+        """`limits`: with room for all series it takes.
+
+        `amend_for_ns`: how long what it told may be corrected, at least.
+        """
         self.gateway, self.name, self.spec = gateway, name, spec
         self.confluence: Confluence | None = None
         if isinstance(spec.from_, Upstream) and spec.from_.together:

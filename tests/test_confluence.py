@@ -248,10 +248,13 @@ def test_what_can_be_corrected_for_longest_holds_for_all():
     assert graph(pipelines).pipelines["two"].amend_for_ns == 600 * S
 
 
-def test_more_series_than_the_limit_are_refused_and_counted():
-    made = graph(RELOADED, limits={"series_max": 3})
-    Feed(made).send([row for d in ("b1", "b2") for row in rows(95, device=d)])
-    assert made.pipelines["two"].counters()["series_refused"] == 1
+def test_there_is_room_for_every_series_of_all_of_them():
+    each = {"from": {"alerts": ["hot", "warm"]}, **EACH}
+    pipelines = {**RELOADED, "each": each, "below": {"from": {"alerts": "each"}, **EACH}}
+    made = graph(pipelines, limits={"series_max": 3})
+    told = Feed(made).send([row for d in ("b1", "b2", "b3") for row in rows(95, device=d)])
+    assert [len(told_by(name, told)) for name in pipelines] == [3, 3, 3, 6, 6]
+    assert {p.counters()["series_refused"] for p in made.pipelines.values()} == {0}
 
 
 def test_they_run_after_all_that_they_take_from():
