@@ -192,5 +192,5 @@ class Alert(Options):
         None,
         max_length=500,
         description="Text for people; {device} and other labels, "
-        "{labels} for all of them, {state}, {value} and {limit} are filled.",
+        "{labels} for all of them, {state}, {value}, {limit} and {detail} are filled.",
     )

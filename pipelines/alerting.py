@@ -34,6 +34,8 @@ from pipelines.watch import LimitSets, Watch
 
 _TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED}
 _REASONS: Final = {WORSENED: "worse", LEVELLED: "level", FLAPPING: "flapping", STEADY: "steady"}
+YES: Final = 0.5
+"""Above it is yes: the condition of detectors that give out 1 or 0."""
 
 
 class Past(NamedTuple):
@@ -297,8 +299,17 @@ class Alerting:
             "labels": ", ".join(f"{k}={printable(v)}" for k, v in data["labels"].items()),
             **{name: printable(label) for name, label in data["labels"].items()},
         }
+        known = data.get("detail", {}).items()
+        words["detail"] = ", ".join(f"{k} {v:.6g}" for k, v in known if v is not None)
         text = self.alert.message or "{pipeline} {state}: {value} ({limit}), {labels}"
+        if self.alert.message is None and _yes_or_no(limit) and words["detail"]:
+            text = "{pipeline} {state}: {detail}, {labels}"
         return re.sub(r"\{(\w+)\}", lambda m: words.get(m[1], m[0]), text)
+
+
+def _yes_or_no(limit: Mapping[str, Any]) -> bool:
+    """Whether the last step says 1 or 0, so that its other numbers say more."""
+    return limit.get("above") == YES and str(limit.get("from")).startswith("default of")
 
 
 def _finite(number: float) -> float | None:

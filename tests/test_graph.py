@@ -220,3 +220,15 @@ def test_alerts_recalled_before_any_sample_take_rows_of_no_upstream_series():
     assert table.clock_ns[table.find(make_labels(b("old0")))] == NEVER
     assert table.clock_ns[table.find(make_labels(b("new99")))] == T0
     assert short(feed.send([(2, b("old7"), 20)])) == [("hot", "cleared", "old7", 2)]
+
+
+def test_a_detector_that_says_yes_or_no_tells_what_it_saw():
+    frozen = {
+        "from": "boilers",
+        "steps": [{"flatline": {"window": "10s", "min_samples": 5}}],
+        "alert": {},
+    }
+    told = Feed(graph({"frozen": frozen})).send([(t, b("b1"), 21.5) for t in range(12)])
+    [active] = told
+    assert active.data["message"].startswith("frozen active: range 0")
+    assert "above" not in active.data["message"]
