@@ -143,6 +143,9 @@ def test_the_words(tmp_path, text, expected):
          """expected a number or "{name}" of an entry in values, found 'hot'"""),
         ("pipelines: {p: {from: s, values: {x: [1]}}}", "expected a mapping, found a list"),
         ("broker: {keepalive: 5}", "a duration needs a unit: did you mean 5s or 5ms?"),
+        ("record: {size: 1MiB}", "expected at least 16777216, found '1MiB'"),
+        ("record: {folder: ''}", "the text should have at least 1 character"),
+        ("record: {commit_delay: 0s}", "expected at least 10ms, found '0s'"),
         ("broker: {protocol: 4}", "expected 'auto', '5' or '3.1.1', found 4"),
     ],
 )  # fmt: skip

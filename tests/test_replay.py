@@ -2,8 +2,12 @@
 
 import json
 import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from config.model import Gateway
 from daemon.clock import SystemClock
@@ -182,6 +186,53 @@ def hot(wired, device="b1", seconds=3):
     for _ in range(seconds * 10):
         wired.sample(device, 99)
     wired.turn()
+
+
+STEPS = st.one_of(
+    st.tuples(
+        st.just("send"),
+        st.sampled_from(["b1", "b2", "b3"]),
+        st.sampled_from([20, 85, 99]),
+        st.sampled_from([0, 0, 500, 3000, -90_000]),
+        st.sampled_from([0, 1, 99, 100, 700, 4000]),
+    ),
+    st.tuples(st.just("turn"), st.sampled_from([0, 30, 100, 2500])),
+    st.tuples(st.just("row"), st.sampled_from([b'{"line": 1}', b'{"line": 2}', b"", b"["])),
+    st.tuples(st.just("rubbish"), st.binary(max_size=9)),
+    st.tuples(st.just("reload"), st.sampled_from([80, 95])),
+    st.tuples(st.just("lose")),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(STEPS, max_size=40), st.booleans())
+def test_any_run_is_replayed_byte_for_byte(steps, killed):
+    with TemporaryDirectory() as folder:
+        wired = Recorded(Path(folder))
+        for what, *with_ in steps:
+            if what == "send":
+                device, value, late_ms, after_ms = with_
+                wired.sample(device, value, late_ms, after_ms=after_ms)
+            elif what == "turn":
+                wired.clock.advance(with_[0] * MS)
+                wired.turn()
+            elif what == "row":
+                wired.send("devices/b1/info", with_[0])
+            elif what == "rubbish":
+                wired.send("plant/n/b1", with_[0])
+            elif what == "reload":
+                values = {"limit": {"default": with_[0]}}
+                changed = {**PIPELINES, "hot": {**PIPELINES["hot"], "values": values}}
+                wired.reload(changed, SOURCES, **MORE)
+            else:
+                wired.transport.cut()
+                wired.transport.restore()
+        if killed:
+            wired.turn()
+            wired.crash()
+        else:
+            wired.close()
+        assert played(Path(folder)) == (wired.lines(), [])
 
 
 def test_a_killed_daemon_is_replayed_up_to_what_is_on_disk_and_the_next_starts_afresh(tmp_path):
