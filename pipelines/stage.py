@@ -102,13 +102,12 @@ class Places:
         return GroupedBatch(*batch._replace(series=group), batch.series, slot)
 
     def sync(self, choose: Callable[[Labels], tuple[Labels, int] | None]) -> None:
-        """Give new series their group, and groups the time of their members."""
+        """Give new series their group."""
         for row in range(self._members, len(self.table_in)):
             self.join(row, choose(self.table_in.labels(row)))
         self._members = len(self.table_in)
-        self._advance()
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Let groups come as far in time as their members have."""
         group, theirs = self._group[: self._members], self.table_in.clock_ns[: self._members]
         heard = (group != FULL) & (theirs != NEVER)
@@ -189,6 +188,8 @@ class Stage:
     def clocks(self, tick_ns: int | None) -> I8:
         """How far the time of each row of the state is; `tick_ns` is the recorded tick."""
         groups = self.places.groups
+        if self.operator.regroup is not None:
+            self.places.advance()
         if tick_ns is not None and not self.operator.slowest:
             for row in self.places.unheard:  # nobody's event time: ours is all there is
                 groups.clock_ns[row] = tick_ns
