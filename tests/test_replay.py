@@ -188,6 +188,17 @@ def hot(wired, device="b1", seconds=3):
     wired.turn()
 
 
+def test_what_waited_when_the_daemon_stopped_is_told_again(tmp_path):
+    wired = Recorded(tmp_path)
+    wired.send("devices/b1/info", {"line": 7})
+    wired.sample("b1", 20)
+    wired.turn()
+    assert wired.lines() == []  # waits for earlier ones
+    wired.close()
+    assert len(wired.lines()) == 1
+    assert played(tmp_path)[0] == wired.lines()
+
+
 STEPS = st.one_of(
     st.tuples(
         st.just("send"),
