@@ -12,7 +12,7 @@ import orjson
 
 from config.model import Gateway
 from daemon import __version__
-from daemon.durable.blocks import Reload, Start, Stop, Turn, Unpacker
+from daemon.durable.blocks import Begins, Reload, Start, Stop, Turn, Unpacker
 from daemon.durable.stored import restored
 from daemon.messages import Outgoing
 from daemon.offline import BROKER, Offline
@@ -22,6 +22,11 @@ from pipelines.operator import load_all
 
 AROUND_NS: Final = 60_000_000_000
 """How long before and after an event others are shown with it."""
+
+_WHY: Final = {
+    Begins.MIDDLE: "the recording begins in the middle of a run",
+    Begins.RESUMED: "the daemon went on with a state that is not in the recording",
+}
 
 
 class Moment(NamedTuple):
@@ -34,7 +39,7 @@ class Moment(NamedTuple):
 
 
 class Replay:
-    """Plays records in order; each run of the daemon starts without state, as it did."""
+    """Plays records in order; each run of the daemon starts without state."""
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class Replay:
             last = number
             match unpacker.feed(record):
                 case Start() as start:
-                    if start.whole or self._run is None:
+                    if start.begins is not Begins.MIDDLE or self._run is None:
                         self._begin(start)
                 case Turn(until_ns, messages) if self._run is not None:
                     self._run.play(messages, until_ns)
@@ -87,11 +92,11 @@ class Replay:
 
     def _begin(self, start: Start) -> None:
         when = rfc3339(start.now_ns)
-        if not start.whole:
+        if start.begins is not Begins.FRESH:
             self._note(
-                f"the recording begins in the middle of a run, at {when}: what rests on earlier "
-                "messages (windows, active alerts, rows of tables) can differ from what was "
-                "published; all is the same from the next start of the daemon on"
+                f"{_WHY[start.begins]} at {when}: what rests on earlier messages (windows, active "
+                "alerts, rows of tables) can differ from what was published; all is the same from "
+                "the next start without state on"
             )
         if start.version != __version__:
             self._note(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from config.model import Gateway
 from daemon.clock import SystemClock
-from daemon.durable.blocks import Start, Turn, pack
+from daemon.durable.blocks import Begins, Start, Turn, pack
 from daemon.durable.local import LocalLog
 from daemon.durable.port import LogFull
 from daemon.durable.recorder import Recorder
@@ -94,7 +94,7 @@ class Recorded(Wired):
             delay_ns=10 * MS,
             mark_bytes=self.mark,
         )
-        self.recorder.start(self.gateway, self.engine.ticked_ns)
+        self.recorder.start(self.gateway, self.engine.ticked_ns, resumed=False)
         self.engine.recording = self.recorder
         super().start(recalling=recalling)
 
@@ -340,7 +340,7 @@ def test_around_an_event_is_a_minute_before_and_after(tmp_path):
 def test_what_differs_between_versions_is_noted():
     config = stored(gateway({"hot": PIPELINES["hot"]}, SOURCES, **MORE))
     records = [
-        *pack(Start(True, T0, T0, "0.0.1", config)),
+        *pack(Start(Begins.FRESH, T0, T0, "0.0.1", config)),
         *pack(Turn(T0 + S, ())),
     ]
     notes = []
@@ -348,6 +348,21 @@ def test_what_differs_between_versions_is_noted():
     assert list(made) == []
     assert made.runs == 1
     assert "recorded by sensorweir 0.0.1" in notes[0]
+
+
+def test_a_run_that_went_on_with_a_state_is_played_without_and_that_is_noted():
+    log = Sick()
+    for resumed in (False, True):
+        made = Recorder(lambda: log, SystemClock(), delay_ns=MS, mark_bytes=1 << 20)
+        made.start(gateway(PIPELINES, SOURCES, **MORE), T0, resumed=resumed)
+        made.turn([], T0 + S)
+        made.close()
+    notes = []
+    again = Replay(enumerate(log.records, 1), note=notes.append, prepare=lambda _: None)
+    assert list(again) == []
+    assert again.runs == 2
+    [note] = notes
+    assert "went on with a state that is not in the recording" in note
 
 
 def test_no_password_and_no_key_is_stored():
@@ -407,7 +422,7 @@ class Sick:
 
 def recorder(open_log):
     made = Recorder(open_log, SystemClock(), delay_ns=MS, mark_bytes=1 << 20)
-    made.start(Gateway(), T0)
+    made.start(Gateway(), T0, resumed=False)
     return made
 
 

@@ -12,6 +12,7 @@ from the same devices at about the same time, and deflate well so.
 import struct
 import zlib
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -38,11 +39,21 @@ class BlockError(ValueError):
     """Bytes that are no block, or one of a version that is not known here."""
 
 
+class Begins(IntEnum):
+    """What came before in the same run."""
+
+    MIDDLE = 0
+    """A part of the run, which may be gone by now."""
+    FRESH = 1
+    """Nothing: a daemon started without state."""
+    RESUMED = 2
+    """A daemon started with the state of another run, which is not in the recording."""
+
+
 class Start(NamedTuple):
     """From here on a recording can be played: what runs, and when it is."""
 
-    whole: bool
-    """True at the start of a daemon; False in the middle of a run, whose earlier part is gone."""
+    begins: Begins
     now_ns: int
     """Processing time, nanoseconds since 1970 UTC."""
     ticked_ns: int
@@ -145,9 +156,9 @@ def _inflated(body: bytes) -> bytes:
 
 def _packed(block: Block) -> tuple[int, bytes]:
     match block:
-        case Start(whole, now_ns, ticked_ns, version, config):
+        case Start(begins, now_ns, ticked_ns, version, config):
             said = version.encode()
-            head = _BEGIN.pack(whole, now_ns, ticked_ns) + _LENGTH.pack(len(said)) + said
+            head = _BEGIN.pack(begins, now_ns, ticked_ns) + _LENGTH.pack(len(said)) + said
             return _START, head + config
         case Turn(until_ns, messages):
             return _TURN, _turn(until_ns, messages)
@@ -160,10 +171,12 @@ def _packed(block: Block) -> tuple[int, bytes]:
 def _unpacked(kind: int, body: bytes) -> Block:
     if kind == _START:
         reader = _Reader(body)
-        whole, now_ns, ticked_ns = reader.fields(_BEGIN)
+        begins, now_ns, ticked_ns = reader.fields(_BEGIN)
+        if begins not in iter(Begins):
+            raise BlockError(f"a block with an unknown kind of start {begins}")
         [length] = reader.fields(_LENGTH)
         version = _text(reader.take(length))
-        return Start(bool(whole), now_ns, ticked_ns, version, reader.rest())
+        return Start(Begins(begins), now_ns, ticked_ns, version, reader.rest())
     if kind == _TURN:
         return _turn_of(_Reader(body))
     if kind == _RELOAD:

@@ -17,7 +17,7 @@ from config.model import Gateway
 from config.record import Record
 from daemon import __version__
 from daemon.clock import Clock
-from daemon.durable.blocks import Block, BlockError, Reload, Start, Stop, Turn, pack
+from daemon.durable.blocks import Begins, Block, BlockError, Reload, Start, Stop, Turn, pack
 from daemon.durable.local import LocalLog
 from daemon.durable.port import Log, LogError
 from daemon.durable.stored import stored
@@ -54,7 +54,7 @@ class Recorder:
         self._queue: deque[tuple[Block, int]] = deque()
         # Each number has one writer: no lock between the two threads.
         self._bytes_in = self._bytes_out = 0
-        self._here = Start(True, 0, 0, __version__, b"")
+        self._here = Start(Begins.FRESH, 0, 0, __version__, b"")
         self._closing = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -66,11 +66,15 @@ class Recorder:
 
     # --- the engine's side -------------------------------------------------------------------
 
-    def start(self, gateway: Gateway, ticked_ns: int) -> None:
-        """Begin with this configuration; `ticked_ns`: the engine's last tick."""
+    def start(self, gateway: Gateway, ticked_ns: int, *, resumed: bool = False) -> None:
+        """Begin with this configuration; `ticked_ns`: the engine's last tick.
+
+        `resumed`: the engine goes on with the state of another run.
+        """
+        begins = Begins.RESUMED if resumed else Begins.FRESH
         config = stored(gateway)
         now_ns = self._clock.now_ns()
-        self._put(Start(True, now_ns, ticked_ns, __version__, config), len(config))
+        self._put(Start(begins, now_ns, ticked_ns, __version__, config), len(config))
         self._thread.start()
 
     def turn(self, messages: Sequence[Message], until_ns: int) -> None:
@@ -133,7 +137,7 @@ class Recorder:
         for _ in range(len(self._queue)):
             block, size = self._queue.popleft()
             if isinstance(block, Turn) and self._since_mark >= self._mark_bytes:
-                self._append(kept, self._here._replace(whole=False))
+                self._append(kept, self._here._replace(begins=Begins.MIDDLE))
             self._append(kept, block)
             self._follow(block)
             written += size
