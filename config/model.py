@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from config.alert import Alert, Bound, Severity, When
 from config.params import Options
 from config.record import Record
+from config.state import State
 from config.tables import Table
 from config.terms import (
     NAME,
@@ -166,7 +167,12 @@ class Source(Options):
         "groups: allowed for steps group: {hierarchy: ..., levels: 1}, which end at the top.",
     )
     qos: Literal[0, 1] = 1
-    durability: Literal["committed", "none"] = "none"
+    durability: Literal["committed", "none"] = Field(
+        "committed",
+        description="With state:, committed messages are acknowledged when what came of them is on "
+        "disk. Those of none are not kept: after a crash what came since the last checkpoint is "
+        "missing from their windows.",
+    )
 
     @model_validator(mode="after")
     def _late_goes_there(self) -> "Source":
@@ -348,6 +354,11 @@ class Gateway(Options):
     log: Log = Log()
     record: Record | None = Field(
         None, description="Keep what comes in for sensorweir replay; {} does so. Default: not."
+    )
+    state: State | None = Field(
+        None,
+        description="Acknowledge what is on disk, and go on there after a crash; {} does so. "
+        "Default: not.",
     )
     status_topic: TemplateText = Field(
         "sensorweir/{gateway}/status", description="Retained birth message, and the will."

@@ -14,7 +14,11 @@ from typing import Final
 
 from config.errors import ConfigError
 from config.load import Loaded
+from config.model import Gateway
+from config.topics import TopicTemplate
+from daemon.canary import Canary
 from daemon.clock import EARLIEST_NS, SECOND, Clock
+from daemon.durability import Durability
 from daemon.durable.recorder import make_recorder
 from daemon.engine import Engine
 from daemon.health import Health, HealthServer
@@ -23,8 +27,10 @@ from daemon.ledger import Count, Ledger
 from daemon.log import RateLimit
 from daemon.metrics import registry
 from daemon.outbox import Outbox
+from daemon.outlet import Direct
 from daemon.status import Status
 from daemon.transport import Wiring, make_transport
+from daemon.transport.mqtt import MqttTransport
 from pipelines import warmup
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
@@ -38,6 +44,7 @@ DRAIN_S: Final = 5.0
 TIME_WAIT_NS: Final = 60 * SECOND
 """How long a gateway that just booted, with a clock that was never set, is given to hear of the
 time before samples are taken; the broker keeps them meanwhile."""
+CANARY: Final = "sensorweir/{gateway}/canary"
 LINGER_NS: Final = 2_000_000
 """Rest after a turn that took messages: a turn of one costs as much as a turn of fifty."""
 
@@ -51,7 +58,10 @@ class App:
         reread: Callable[[], Loaded],
         clock: Clock,
     ) -> None:
-        """`reread` reads the configuration again, for a reload; raises ConfigError."""
+        """`reread` reads the configuration again, for a reload; raises ConfigError.
+
+        Raises LogError or OSError when the folder for the state cannot be used.
+        """
         gateway = loaded.gateway
         limits = gateway.limits
         self.clock, self.reread = clock, reread
@@ -61,6 +71,7 @@ class App:
         self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
         self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
         status = Status(gateway, loaded.files, clock)
+        canary = TopicTemplate.parse(CANARY).render({"gateway": gateway.gateway})
         self.transport = make_transport(
             Wiring(
                 broker=gateway.broker,
@@ -71,20 +82,42 @@ class App:
                 clock=clock,
                 birth=status.birth(),
                 will=status.will(),
+                canary_topic=canary,
                 # What is somewhat too big is received, rejected and counted; a broker that is
                 # told a smaller limit drops it without a word.
                 packet_bytes_max=4 * limits.message_bytes_max + 65_536,
             )
         )
-        graph = Graph(gateway, load_all())
-        self.engine = Engine(graph, self.inbox, self.outbox, self.ledger, clock, self.transport)
+        self.durability: Durability | None = None
+        self.engine = self._engine(gateway)
+        self.canary = Canary(self.transport.ask_canary, clock)
+        self.engine.canary_topic, self.engine.on_canary = canary, self.canary.heard
         self.recorder = make_recorder(gateway.record, clock) if gateway.record else None
         self.engine.recording = self.recorder
+        self.failed = ""
+        """Why it had to end, empty when it was told to."""
         self.warm = False
         self._recalling = True
         """Until the retained states of before have come: only then do samples make sense."""
         self._stop = threading.Event()
         self._reload = threading.Event()
+
+    def _engine(self, gateway: Gateway) -> Engine:
+        """With the state of before, where that is kept."""
+        direct = Direct(self.outbox, self.transport)
+        if gateway.state is None:
+            graph = Graph(gateway, load_all())
+            return Engine(graph, self.inbox, self.ledger, self.clock, direct)
+        durability = Durability(gateway.state, self.outbox, self.transport, self.ledger, self.clock)
+        self.durability = durability
+
+        def make(graph: Graph) -> Engine:
+            return Engine(graph, self.inbox, self.ledger, self.clock, durability.outlet)
+
+        engine = durability.recover(make, gateway)
+        if durability.goes_on and isinstance(self.transport, MqttTransport):
+            self.transport.go_on(durability.journal.duplicates.session)
+        return engine
 
     def warm_up(
         self,
@@ -96,7 +129,8 @@ class App:
         `elsewhere(names)` may begin to compile some of them into our cache; what it returns is
         called when ours are done, and waits for those. Ends early when told to stop.
         """
-        todo = list(warmup.steps(self.engine.graph))
+        graph = (self.durability and self.durability.changed) or self.engine.graph
+        todo = list(warmup.steps(graph))
         ours, theirs = todo[::2], todo[1::2]
         wait = elsewhere([name for name, _ in theirs])
         for done, (name, compile_it) in enumerate([*ours, *theirs]):
@@ -106,6 +140,8 @@ class App:
             if self._stop.is_set():
                 return
             compile_it()
+        if self.durability:
+            self.durability.checkpointer.warm_up(self.engine.graph)
         progress("", len(todo), len(todo))
         # What is there now stays: looking for garbage among numba's 130,000 objects would hold
         # everything up for 70 ms, every few seconds.
@@ -119,8 +155,13 @@ class App:
         if self._stop.is_set():
             return
         if self.recorder:
-            self.recorder.start(self.engine.gateway, self.engine.ticked_ns)
-        self.transport.recall(self.engine.states)
+            gateway, ticked_ns = self.engine.gateway, self.engine.ticked_ns
+            goes_on = bool(self.durability and self.durability.goes_on)
+            self.recorder.start(gateway, ticked_ns, resumed=goes_on)
+        if self.durability:
+            self.durability.start(self.engine)
+        if not (self.durability and self.durability.goes_on):  # else we know what we told
+            self.transport.recall(self.engine.states)
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
         wait_s = TICK_NS / 1e9
@@ -128,10 +169,22 @@ class App:
             if self._reload.is_set():
                 self._reload.clear()
                 self.reload()
-            if self.engine.turn(wait_s):
+            self.canary.look(self.transport.connected)
+            self.engine.held = self.canary.held
+            if self.durability and self.durability.outlet.behind:
+                self.clock.wait(self._stop, TICK_NS)
+            elif self.engine.turn(wait_s):
                 self.clock.wait(self._stop, LINGER_NS)
+            if self.durability:
+                self._look_after(self.durability)
             self._end_recall()
         self._drain()
+
+    def _look_after(self, durability: Durability) -> None:
+        durability.turned(self.engine)
+        if durability.outlet.failed:
+            self.failed = durability.outlet.failed
+            self._stop.set()
 
     def _await_time(self) -> None:
         until_ns = self.clock.monotonic_ns() + TIME_WAIT_NS
@@ -143,7 +196,10 @@ class App:
     def degraded(self) -> list[str]:
         """What does not work though the daemon does its work."""
         failed = self.recorder.failed if self.recorder else ""
-        return [f"the recording has ended: {failed}"] if failed else []
+        found = [f"the recording has ended: {failed}"] if failed else []
+        if self.canary.lost:
+            found.append("our own canary does not come back: are subscriptions blocked?")
+        return found + (self.durability.degraded if self.durability else [])
 
     def stop(self) -> None:
         """Let `run` end; from a signal handler or another thread."""
@@ -161,7 +217,7 @@ class App:
             )
             return False
         old, gateway = self.engine.graph, loaded.gateway
-        fixed = ("broker", "http", "log", "gateway", "record", "status_topic", "limits")
+        fixed = ("broker", "http", "log", "gateway", "record", "state", "status_topic", "limits")
         changed = [name for name in fixed if getattr(old.gateway, name) != getattr(gateway, name)]
         if changed:
             log.warning(
@@ -267,7 +323,11 @@ class App:
                 lambda: self.recorder.waiting_bytes if self.recorder else 0,
             ),
             "turns": ("Turns of the engine since the start.", lambda: engine.turns),
-        }
+            "time_held": (
+                "1 while what the broker has kept for us is still coming, so that time waits.",
+                lambda: self.canary.held,
+            ),
+        } | (self.durability.gauges() if self.durability else {})
 
     def _end_recall(self) -> None:
         """Begin to take samples once the broker has told our own states of before."""
@@ -284,8 +344,14 @@ class App:
         until = self.clock.monotonic_ns() + int(DRAIN_S * 1e9)
         while len(self.inbox) and self.clock.monotonic_ns() < until:
             self.engine.turn(0)
-        self.engine.flush()
+        if self.durability:  # samples that wait for others go on to wait in the state
+            self.durability.outlet.flush()
+        else:
+            self.engine.flush()
         self.transport.stop(DRAIN_S)
+        if self.durability:
+            self.engine.run((), self.engine.ticked_ns)  # what the broker has taken meanwhile
+            self.durability.close(self.engine)
         if self.recorder:
             self.recorder.close()
         broken = self.ledger.balance()

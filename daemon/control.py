@@ -56,6 +56,10 @@ class Control:
         """Filters of the retained states that we left before a restart."""
         return tuple(self._states)
 
+    def takes(self, topic: str) -> bool:
+        """Whether messages on this topic are ours."""
+        return self._knows(topic)
+
     def runs(self, messages: Sequence[Message]) -> Iterator[tuple[bool, Sequence[Message]]]:
         """(are they control messages, the messages), in order and as long as may be."""
         known = [self._knows(message.topic) for message in messages]
@@ -78,7 +82,7 @@ class Control:
                 graph.tables.change(*self._rows.read(message))
                 return [], []  # counted once it is known whether the tables can have it
             if not asking:
-                told = self._recall(message, graph)
+                told, answers = self._recall(message, graph)
             elif topic is None:
                 raise ValueError("the response topic is one that this daemon listens to")
             else:
@@ -139,13 +143,15 @@ class Control:
             or any(f.match(topic) is not None for f in self._states.values())
         )
 
-    def _recall(self, message: Message, graph: Graph) -> list[Event]:
+    def _recall(self, message: Message, graph: Graph) -> tuple[list[Event], list[Outgoing]]:
+        """What goes on of it; and its end, where our own state knows that it has ended."""
         if not message.retain or not message.payload:
-            return []  # our own words, as they come back while we listen
+            return [], []  # our own words, as they come back while we listen
         event = orjson.loads(message.payload)
         origin, data = str(event["source"]), event["data"]
         if not origin.startswith(self._origin):
-            return []
+            return [], []
+        pipeline = origin.removeprefix(self._origin)
         labels = make_labels({str(k): str(v) for k, v in data["labels"].items()})
         past = Past(
             active=data["state"] == "active",
@@ -156,7 +162,9 @@ class Control:
             level=data.get("level"),
             data=data,
         )
-        return graph.recall(origin.removeprefix(self._origin), labels, past)
+        if graph.outlived(pipeline, labels, past):
+            return [], [Outgoing(message.topic, b"", 1, True, "state")]
+        return graph.recall(pipeline, labels, past), []
 
     def _obey(
         self, message: Message, graph: Graph

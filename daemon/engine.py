@@ -6,7 +6,7 @@ so the same messages with the same times of arrival give the same events however
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from config.model import Gateway
@@ -14,13 +14,12 @@ from config.topics import TopicFilter
 from daemon.clock import Clock
 from daemon.control import Control
 from daemon.decode.reader import SourceReader
-from daemon.decode.route import Router
+from daemon.decode.route import TOPICS_KEPT_MAX, Router
 from daemon.encode import Encoder
 from daemon.inbox import Inbox
 from daemon.ledger import Count, Gauge, Ledger, Reason
-from daemon.messages import Message
-from daemon.outbox import Outbox
-from daemon.transport.port import Transport
+from daemon.messages import Message, Outgoing
+from daemon.outlet import Done, Outlet, volatile
 from pipelines.events import Event
 from pipelines.graph import TICK_NS, Graph
 from pipelines.order import DUPLICATE, FUTURE, LATE, USED
@@ -49,13 +48,14 @@ class Engine:
         self,
         graph: Graph,
         inbox: Inbox,
-        outbox: Outbox,
         ledger: Ledger,
         clock: Clock,
-        transport: Transport,
+        outlet: Outlet,
     ) -> None:
-        self.inbox, self.outbox, self.transport = inbox, outbox, transport
+        self.inbox, self.outlet = inbox, outlet
         self.ledger, self.clock = ledger, clock
+        self.held = False
+        """While it is not known what else has come before now: time stands still."""
         self.turns = 0
         self.turned_ns = clock.monotonic_ns()
         """When the last turn ended, on the steady clock; health looks at it."""
@@ -63,43 +63,72 @@ class Engine:
         self.ticked_ns = clock.now_ns() // TICK_NS * TICK_NS
         """The last tick."""
         self._fates: dict[str, list[int]] = {}
+        self._made: list[Outgoing] = []
+        self._made_volatile: list[Outgoing] = []
+        self._identified: dict[str, bool] = {}
+        self.canary_topic = ""
+        """Messages on it are our own, and end here."""
+        self.on_canary: Callable[[bytes], None] = _ignore
         self._adopt(graph)
 
     def turn(self, wait_s: float) -> int:
         """Take what has arrived, run it through, hand on what came of it; messages taken.
 
-        Waits up to `wait_s` for the first message. Messages are acknowledged when their effects
-        are in the outbox.
+        Waits up to `wait_s` for the first message. What becomes of a turn, and of the messages
+        it took, is up to the outlet.
         """
-        messages = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
-        # While more wait in the inbox, time has come no further than the last one taken.
-        until = messages[-1].arrival_ns if len(self.inbox) and messages else self.clock.now_ns()
-        self.run(messages, until)
-        return len(messages)
+        taken = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
+        if self.held:
+            until = self.ticked_ns
+        else:
+            # While more wait in the inbox, time has come no further than the last one taken.
+            until = taken[-1].arrival_ns if len(self.inbox) and taken else self.clock.now_ns()
+        messages = self.outlet.fresh(self._without_canary(taken))
+        self.run(messages, until, taken)
+        return len(taken)
 
-    def run(self, messages: Sequence[Message], until_ns: int) -> None:
+    def run(
+        self,
+        messages: Sequence[Message],
+        until_ns: int,
+        taken: Sequence[Message] | None = None,
+        ticks: Sequence[int] | None = None,
+    ) -> None:
         """One turn with these messages, in order of arrival; time has come to `until_ns`.
 
         What comes of it depends on nothing else: a replay calls this with what was recorded.
+        `taken`: the same and others that are to be acknowledged with them. `ticks`: where they were
+        when messages of volatile sources stood between these.
         """
         if self.recording and (messages or until_ns >= self.ticked_ns + TICK_NS):
             self.recording.turn(messages, until_ns)
         told: list[Event] = []
-        for part, tick_ns in self._parts(messages, until_ns):
+        made_at: list[int] = []
+        parts = self._parts(messages, until_ns) if ticks is None else _cut(messages, ticks)
+        for part, tick_ns in parts:
             if part:
                 told += self._take(part)
             else:
+                made_at.append(tick_ns)
+                self.ticked_ns = tick_ns
                 told += self.graph.tick(tick_ns)
         self._hand_on(told)
-        if messages:
-            self.transport.acknowledge(messages)
+        made, self._made = self._made, []
+        fleeting, self._made_volatile = self._made_volatile, []
+        taken = messages if taken is None else taken
+        self.outlet.turned(Done(taken, messages, until_ns, made_at, made, fleeting))
         self.turns += 1
         self.turned_ns = self.clock.monotonic_ns()
 
-    def adopt(self, graph: Graph) -> None:
-        """Go on with another graph, between two turns; end what only the old one told."""
-        if self.recording:
-            self.recording.adopted(graph.gateway)
+    def adopt(self, graph: Graph, *, told: bool = True) -> None:
+        """Go on with another graph, between two turns; end what only the old one told.
+
+        What comes of that is in the next turn. `told`: whether a replay must know of it.
+        """
+        if told:
+            if self.recording:
+                self.recording.adopted(graph.gateway)
+            self.outlet.adopted(graph.gateway)
         before = self.graph
         self._hand_on(before.retired(graph))
         for name, source in before.sources.items():
@@ -131,15 +160,59 @@ class Engine:
         if self.recording:
             self.recording.flushed()
         self._hand_on(self.graph.flush())
+        self.run((), self.ticked_ns)
+
+    def identified(self, topic: str) -> bool:
+        """Whether every payload on this topic has a time or a counter of its device."""
+        known = self._identified.get(topic)
+        if known is None:
+            sources = [self.gateway.sources[name] for name in self._router.of(topic)]
+            known = bool(sources) and all(s.time or s.seq for s in sources)
+            if len(self._identified) >= TOPICS_KEPT_MAX:
+                self._identified.clear()
+            self._identified[topic] = known
+        return known
+
+    def is_volatile(self, topic: str) -> bool:
+        """Whether only sources with `durability: none` want messages on this topic."""
+        if not self._volatile or self._control.takes(topic):
+            return False
+        return self._volatile.issuperset(self._router.of(topic))
+
+    @property
+    def has_volatile(self) -> bool:
+        """Whether `is_volatile` is true of any topic."""
+        return bool(self._volatile)
+
+    def go_on(self, before: "Engine") -> None:
+        """Be where another engine ended that had the same graph."""
+        self.ticked_ns = before.ticked_ns
+        self._made, self._made_volatile = before._made, before._made_volatile  # noqa: SLF001
 
     # --- inside --------------------------------------------------------------------------
+
+    def _without_canary(self, taken: Sequence[Message]) -> Sequence[Message]:
+        if not self.canary_topic or self.canary_topic not in {m.topic for m in taken}:
+            return taken
+        ours = [m for m in taken if m.topic == self.canary_topic]
+        self.ledger.count(Count.MESSAGES_ACCEPTED, len(ours), source="canary")
+        for message in ours:
+            self.on_canary(message.payload)
+        return [m for m in taken if m.topic != self.canary_topic]
 
     def _adopt(self, graph: Graph) -> None:
         self.graph = graph
         self.gateway: Gateway = graph.gateway
         self._encoder = Encoder(graph.gateway)
-        self._control = Control(graph.gateway, self._encoder.state_filters(), self.ledger)
-        self._router = Router(graph.gateway.sources, self.ledger)
+        self._volatile = volatile(graph.gateway)
+        self._identified = {}
+        for name, stage in graph.sources.items():
+            if name not in self._fates:  # one that goes on from a state has a past
+                self._fates[name] = stage.reorder.fate.tolist()
+                held = stage.reorder.held
+                self.ledger.count(Count.SAMPLES_RESTORED, held, source=name)
+        self._control: Control = Control(graph.gateway, self._encoder.state_filters(), self.ledger)
+        self._router: Router = Router(graph.gateway.sources, self.ledger)
         self._readers = {
             name: SourceReader(name, stage.source, stage.table, graph.gateway.limits, self.ledger)
             for name, stage in graph.sources.items()
@@ -153,7 +226,7 @@ class Engine:
                 for message in some:
                     events, answers = self._control.apply(message, self.graph)
                     told += events
-                    self.outbox.put(answers)
+                    self._made += answers
                 self._control.settle(self.graph)
             else:
                 read = {s: self._readers[s].read(few) for s, few in self._router.split(some)}
@@ -165,26 +238,27 @@ class Engine:
     ) -> Iterator[tuple[Sequence[Message], int]]:
         """Messages cut where ticks fall between them: (messages, 0) and (nothing, tick)."""
         first = 0
+        if messages and until_ns < self.ticked_ns + TICK_NS:
+            yield messages, 0
+            return
         while first < len(messages):
             due = self.ticked_ns + TICK_NS
             last = bisect_left(messages, due, first, key=lambda m: m.arrival_ns)
             if last == first:
-                yield (), self._tick_before(messages[first].arrival_ns)
+                yield (), messages[first].arrival_ns // TICK_NS * TICK_NS
             else:
                 yield messages[first:last], 0
             first = last
         if until_ns >= self.ticked_ns + TICK_NS:
-            yield (), self._tick_before(until_ns)
-
-    def _tick_before(self, time_ns: int) -> int:
-        self.ticked_ns = time_ns // TICK_NS * TICK_NS
-        return self.ticked_ns
+            yield (), until_ns // TICK_NS * TICK_NS
 
     def _hand_on(self, told: Sequence[Event]) -> None:
-        self.outbox.put(out for event in told for out in self._encoder.encode(event))
+        for event in told:
+            fleeting = event.pipeline in self._volatile
+            (self._made_volatile if fleeting else self._made).extend(self._encoder.encode(event))
         for name, stage in self.graph.sources.items():
             fate = stage.reorder.fate.tolist()
-            before = self._fates.get(name, [0] * len(fate))
+            before = self._fates[name]
             for count, index in (
                 (Count.SAMPLES_USED, USED),
                 (Count.SAMPLES_LATE, LATE),
@@ -195,3 +269,22 @@ class Engine:
                     self.ledger.count(count, fate[index] - before[index], source=name)
             self._fates[name] = fate
             self.ledger.gauge(Gauge.SAMPLES_BUFFERED, stage.reorder.held, source=name)
+
+
+def _cut(
+    messages: Sequence[Message], ticks: Sequence[int]
+) -> Iterator[tuple[Sequence[Message], int]]:
+    """Messages cut where these ticks fall, in the form of `_parts`."""
+    first = 0
+    for tick_ns in ticks:
+        last = bisect_left(messages, tick_ns, first, key=lambda m: m.arrival_ns)
+        if last > first:
+            yield messages[first:last], 0
+        yield (), tick_ns
+        first = last
+    if first < len(messages):
+        yield messages[first:], 0
+
+
+def _ignore(_payload: bytes) -> None:
+    return None

@@ -12,10 +12,12 @@ class Count(StrEnum):
 
     MESSAGES_RECEIVED = "messages_received"
     MESSAGES_COPIED = "messages_copied"
+    MESSAGES_DUPLICATE = "messages_duplicate"
     MESSAGES_ACCEPTED = "messages_accepted"
     MESSAGES_REJECTED = "messages_rejected"
     READINGS_REJECTED = "readings_rejected"
     SAMPLES_DECODED = "samples_decoded"
+    SAMPLES_RESTORED = "samples_restored"
     SAMPLES_USED = "samples_used"
     SAMPLES_LATE = "samples_late"
     SAMPLES_DUPLICATE = "samples_duplicate"
@@ -80,6 +82,7 @@ LABELS: Final[Mapping[Count | Gauge, tuple[str, ...]]] = {
     Count.MESSAGES_ACCEPTED: ("source",),
     Count.READINGS_REJECTED: ("reason", "source"),
     Count.SAMPLES_DECODED: ("source",),
+    Count.SAMPLES_RESTORED: ("source",),
     Count.SAMPLES_USED: ("source",),
     Count.SAMPLES_LATE: ("source",),
     Count.SAMPLES_DUPLICATE: ("source",),
@@ -111,11 +114,16 @@ EQUATIONS: Final = (
     Equation(
         "messages",
         (Count.MESSAGES_RECEIVED, Count.MESSAGES_COPIED),
-        (Count.MESSAGES_ACCEPTED, Count.MESSAGES_REJECTED, Gauge.INBOX_MESSAGES),
+        (
+            Count.MESSAGES_ACCEPTED,
+            Count.MESSAGES_REJECTED,
+            Count.MESSAGES_DUPLICATE,
+            Gauge.INBOX_MESSAGES,
+        ),
     ),
     Equation(
         "samples",
-        (Count.SAMPLES_DECODED,),
+        (Count.SAMPLES_DECODED, Count.SAMPLES_RESTORED),
         (
             Count.SAMPLES_USED,
             Count.SAMPLES_LATE,

@@ -22,6 +22,10 @@ class Message(NamedTuple):
     """MQTT 5: where the one who asks wants the answer."""
     correlation: bytes = b""
     """MQTT 5: what the answer is to carry, so that it is known which question it belongs to."""
+    again: bool = False
+    """The broker says, within a session that lives on, that it may have sent this before."""
+    session: int = 0
+    """Number of the broker's session: packet ids of one mean nothing in another."""
 
 
 Kind = Literal["sample", "window", "answer", "state", "alert", "status"]

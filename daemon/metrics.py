@@ -14,10 +14,12 @@ PREFIX: Final = "sensorweir_"
 HELP: Final[Mapping[Count | Gauge, str]] = {
     Count.MESSAGES_RECEIVED: "Messages that came from the broker.",
     Count.MESSAGES_COPIED: "Further copies of messages that several sources want.",
+    Count.MESSAGES_DUPLICATE: "Messages that the broker sent again though we had them.",
     Count.MESSAGES_ACCEPTED: "Messages of which at least one reading was used.",
     Count.MESSAGES_REJECTED: "Messages that could not be read, by reason.",
     Count.READINGS_REJECTED: "Single readings within messages that could not be read, by reason.",
     Count.SAMPLES_DECODED: "Samples found in messages.",
+    Count.SAMPLES_RESTORED: "Samples that waited for earlier ones in the state that was loaded.",
     Count.SAMPLES_USED: "Samples that went through the pipelines.",
     Count.SAMPLES_LATE: "Samples that came after their time had been passed over.",
     Count.SAMPLES_DUPLICATE: "Samples that the series already had.",

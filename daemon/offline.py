@@ -14,6 +14,7 @@ from daemon.inbox import Inbox
 from daemon.ledger import Count, Ledger
 from daemon.messages import Message, Outgoing
 from daemon.outbox import Outbox
+from daemon.outlet import Direct
 from daemon.transport.memory import MemoryTransport
 from daemon.transport.port import Wiring
 from pipelines.graph import Graph
@@ -46,9 +47,8 @@ class Offline:
             )
         )
         graph = Graph(self.gateway, load_all())
-        self.engine = Engine(
-            graph, self.inbox, self.outbox, self.ledger, self.clock, self.transport
-        )
+        outlet = Direct(self.outbox, self.transport)
+        self.engine = Engine(graph, self.inbox, self.ledger, self.clock, outlet)
 
     def start(self, *, recalling: bool = False) -> None:
         """Connect and subscribe; `recalling` fetches the retained states of alerts first."""

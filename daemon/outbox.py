@@ -35,6 +35,8 @@ class Outbox:
         self.bytes_max = bytes_max
         self.on_put: Callable[[], None] = _nothing
         """Called after each `put`, in the engine's thread; the transport wakes up by it."""
+        self.left: deque[int] | None = None
+        """Where tokens are told that need no keeping any more: published, refused, given up."""
         self._ledger = ledger
         self._lock = threading.Lock()
         self._waiting: dict[Kind, deque[Parcel]] = {kind: deque() for kind in DROP_ORDER}
@@ -55,11 +57,18 @@ class Outbox:
 
     def put(self, outputs: Iterable[Outgoing]) -> None:
         """Queue outputs in order; never blocks, gives up what does not fit."""
+        with self._lock:
+            parcels = [Parcel(token, out) for token, out in enumerate(outputs, self._next_token)]
+            self._next_token += len(parcels)
+        self.release(parcels)
+
+    def release(self, parcels: Iterable[Parcel]) -> None:
+        """The same for outputs that have their tokens already; never with `put`."""
         produced: dict[Kind, int] = {}
         with self._lock:
-            for outgoing in outputs:
-                self._waiting[outgoing.kind].append(Parcel(self._next_token, outgoing))
-                self._next_token += 1
+            for parcel in parcels:
+                outgoing = parcel.outgoing
+                self._waiting[outgoing.kind].append(parcel)
                 self._bytes += _size(outgoing)
                 self._states_added += outgoing.kind == "state"
                 produced[outgoing.kind] = produced.get(outgoing.kind, 0) + 1
@@ -150,6 +159,7 @@ class Outbox:
     def _leave(self, token: int) -> Outgoing | None:
         outgoing = self._in_flight.pop(token, None)
         if outgoing is not None:
+            self._tell_left(token)
             self._bytes -= _size(outgoing)
             self._strikes.pop(token, None)
             self._suspects.discard(token)
@@ -188,7 +198,12 @@ class Outbox:
         self._waiting["state"] = kept
         return len(waiting) - len(kept)
 
+    def _tell_left(self, token: int) -> None:
+        if self.left is not None:
+            self.left.append(token)
+
     def _forget(self, parcel: Parcel) -> None:
+        self._tell_left(parcel.token)
         self._bytes -= _size(parcel.outgoing)
         self._strikes.pop(parcel.token, None)
         self._suspects.discard(parcel.token)

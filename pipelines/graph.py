@@ -152,6 +152,11 @@ class Graph:
         flow = known.recall(labels, past) if known else None
         return self._through({("alerts", pipeline): flow}, None) if flow else []
 
+    def outlived(self, pipeline: str, labels: Labels, past: Past) -> bool:
+        """Whether an alert that is told to be active has ended, by the state we go on from."""
+        known = self.pipelines.get(pipeline)
+        return known is not None and known.outlived(labels, past)
+
     def obey(self, alert: str, order: Order) -> list[Event]:
         """Do what somebody asks for about the alert with this id. Raises Refused."""
         for name, pipeline in self.pipelines.items():

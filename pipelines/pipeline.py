@@ -163,6 +163,13 @@ class Pipeline:
         batch = samples(row, np.array([past.since_ns], np.int64), np.ones(1))
         return Flow(batch, self.table, (self.alerting.alert_id(labels, past.since_ns),))
 
+    def outlived(self, labels: Labels, past: Past) -> bool:
+        """Whether our series has come further than `past`, and has no alert."""
+        row = self.table.find(labels)
+        if row is None or self.alerting is None or self.alerting.announcer.find(row) is not None:
+            return False
+        return int(self.table.clock_ns[row]) >= past.told_ns
+
     def knows(self, alert: str) -> bool:
         """Whether this is the id of an alert of ours that is active or shelved."""
         return self.alerting is not None and self.alerting.announcer.knows(alert)

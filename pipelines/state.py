@@ -99,7 +99,7 @@ class Capturer:
         return Captured(frozen, self._marks, tables)
 
 
-def restore(graph: Graph, sections: Mapping[str, bytes]) -> Restored:
+def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restored:
     """Let a fresh graph go on from a state. Raises StateError for one that cannot be read.
 
     A part is restored as a whole or not at all.
@@ -215,7 +215,7 @@ def _filled(graph: Graph, name: str) -> Spec:
     return with_tables(graph.gateway.pipelines[name], graph.operators, graph.tables.current)
 
 
-def _arrays(listed: Sequence[Any], data: bytes) -> list[Any]:
+def _arrays(listed: Sequence[Any], data: bytes | memoryview) -> list[Any]:
     found, at = list[Any](), 0
     for dtype, shape, count in listed:
         blocks = np.frombuffer(data, np.int32, count, at).copy()

@@ -61,8 +61,18 @@ def run(
 
     from daemon.app import App
     from daemon.clock import SystemClock
+    from daemon.durable.port import LogError, LogLocked
 
-    app = App(loaded, lambda: read_config(path), SystemClock())
+    try:
+        app = App(loaded, lambda: read_config(path), SystemClock())
+    except LogLocked as error:
+        say(f"sensorweir: {error}")
+        say("  hint: another daemon runs here? choose another state.folder")
+        raise typer.Exit(EX_FAILED) from None
+    except (LogError, OSError) as error:
+        say(f"sensorweir: the state cannot be kept: {error}")
+        say("  hint: the user of the daemon needs a state.folder that it may write to")
+        raise typer.Exit(EX_FAILED) from None
     app.count_log_lines(limit)
     app.on_signals()
     with contextlib.ExitStack() as stack:
@@ -76,7 +86,7 @@ def run(
         if NO_CACHE:
             say(f"kernels are compiled at each start: {chosen} cannot be written")
         app.run()
-    if not app.balanced:
+    if app.failed or not app.balanced:
         raise typer.Exit(EX_FAILED)
 
 

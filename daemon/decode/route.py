@@ -21,6 +21,13 @@ class Router:
         self._filters = [(name, TopicFilter.parse(s.topic)) for name, s in sources.items()]
         self._known: dict[str, tuple[str, ...] | Reason] = {}
 
+    def of(self, topic: str) -> tuple[str, ...]:
+        """The sources that want messages on this topic; none for a topic that is refused."""
+        names = self._known.get(topic)
+        if names is None:
+            names = self._learn(topic)
+        return () if isinstance(names, Reason) else names
+
     def split(self, messages: Sequence[Message]) -> list[tuple[str, list[Message]]]:
         """(source, its messages in order), in the order of the configuration.
 

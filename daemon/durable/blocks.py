@@ -2,7 +2,7 @@
 
 A block is one or more records of a log, because records have a largest size.  A record is
 
-    version u1 · kind u1 · flags u1 · part of the body
+    version u1 · kind u1 · flags u1 · number of the block u8 · part of the body
 
 and the parts of a body are joined.  Bodies of some length are deflated, with their true length
 in front.  All numbers are little-endian.  A turn is stored by column: messages of one turn come
@@ -17,7 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from daemon.durable.outputs import outputs_of, pack_outputs
 from daemon.messages import Message
+from daemon.outbox import Parcel
 
 VERSION: Final = 1
 RECORD_BYTES_MAX: Final = 8 << 20
@@ -28,11 +30,11 @@ DEFLATE_FROM: Final = 256
 _START, _TURN, _RELOAD, _STOP = 1, 2, 3, 4
 _MORE, _CONTINUES, _DEFLATED = 1, 2, 4
 _RETAINED, _QOS = 4, 3
-_HEAD: Final = struct.Struct("<BBB")
+_HEAD: Final = struct.Struct("<BBBQ")
 _BEGIN: Final = struct.Struct("<Bqq")
-_COUNTS: Final = struct.Struct("<qIII")
+_COUNTS: Final = struct.Struct("<qIIIIII")
 _LENGTH: Final = struct.Struct("<I")
-_COLUMNS: Final = ("<i8", "<u4", "<u2", "<u1", "<u4", "<u4")
+_COLUMNS: Final = ("<i8", "<u4", "<u2", "<u1", "<u4", "<u4", "<u4")
 
 
 class BlockError(ValueError):
@@ -48,6 +50,8 @@ class Begins(IntEnum):
     """Nothing: a daemon started without state."""
     RESUMED = 2
     """A daemon started with the state of another run, which is not in the recording."""
+    GOES_ON = 3
+    """A daemon started with the state in which the blocks before this one end."""
 
 
 class Start(NamedTuple):
@@ -69,6 +73,12 @@ class Turn(NamedTuple):
 
     until_ns: int
     messages: Sequence[Message]
+    outputs: Sequence[Parcel] = ()
+    """What came of it and shall be published."""
+    settled: Sequence[int] = ()
+    """Tokens of earlier outputs that need not be published any more."""
+    ticks: Sequence[int] = ()
+    """When time went on, where that does not follow from these messages alone."""
 
 
 class Reload(NamedTuple):
@@ -84,7 +94,7 @@ class Stop(NamedTuple):
 Block = Start | Turn | Reload | Stop
 
 
-def pack(block: Block) -> list[bytes]:
+def pack(block: Block, number: int = 0) -> list[bytes]:
     """The records of a block, in order. Raises BlockError when it is larger than 256 MiB."""
     kind, body = _packed(block)
     if len(body) > BODY_BYTES_MAX:
@@ -97,7 +107,7 @@ def pack(block: Block) -> list[bytes]:
         more = _MORE if first + RECORD_BYTES_MAX < len(body) else 0
         flags = deflated | more | (_CONTINUES if first else 0)
         part = body[first : first + RECORD_BYTES_MAX]
-        records.append(_HEAD.pack(VERSION, kind, flags) + part)
+        records.append(_HEAD.pack(VERSION, kind, flags, number) + part)
     return records
 
 
@@ -105,8 +115,10 @@ class Unpacker:
     """Records in order, to blocks."""
 
     def __init__(self) -> None:
+        self.number = 0
+        """Of the block that was fed last; counts from 1 where blocks are numbered."""
         self._parts: list[bytes] = []
-        self._begun = (0, 0)
+        self._begun = (0, 0, 0)
 
     def feed(self, record: bytes) -> Block | None:
         """The block that ends with this record; None when none does.
@@ -116,7 +128,7 @@ class Unpacker:
         """
         if len(record) < _HEAD.size:
             raise BlockError(f"a record of {len(record)} bytes, expected at least {_HEAD.size}")
-        version, kind, flags = _HEAD.unpack_from(record)
+        version, kind, flags, number = _HEAD.unpack_from(record)
         if version != VERSION:
             raise BlockError(
                 f"a record of version {version}, this program knows {VERSION}; "
@@ -127,14 +139,14 @@ class Unpacker:
         if flags & _CONTINUES:
             if not self._parts:
                 return None
-            if self._begun != (kind, flags & _DEFLATED):
+            if self._begun != (kind, flags & _DEFLATED, number):
                 raise BlockError("a record goes on with another block than the one before")
         else:
-            self._parts, self._begun = [], (kind, flags & _DEFLATED)
+            self._parts, self._begun = [], (kind, flags & _DEFLATED, number)
         self._parts.append(record[_HEAD.size :])
         if flags & _MORE:
             return None
-        body, self._parts = b"".join(self._parts), []
+        body, self._parts, self.number = b"".join(self._parts), [], number
         return _unpacked(kind, _inflated(body) if flags & _DEFLATED else body)
 
 
@@ -160,8 +172,8 @@ def _packed(block: Block) -> tuple[int, bytes]:
             said = version.encode()
             head = _BEGIN.pack(begins, now_ns, ticked_ns) + _LENGTH.pack(len(said)) + said
             return _START, head + config
-        case Turn(until_ns, messages):
-            return _TURN, _turn(until_ns, messages)
+        case Turn():
+            return _TURN, _turn(block)
         case Reload(config):
             return _RELOAD, config
         case Stop():
@@ -186,9 +198,14 @@ def _unpacked(kind: int, body: bytes) -> Block:
     raise BlockError(f"a block of unknown kind {kind}")
 
 
-def _turn(until_ns: int, messages: Sequence[Message]) -> bytes:
+def _turn(turn: Turn) -> bytes:
+    until_ns, messages = turn.until_ns, turn.messages
+    made = pack_outputs(turn.outputs)
+    behind = _u4([len(part) for part in made]) + b"".join(made)
+    behind += np.array(turn.settled, "<u8").tobytes() + np.array(turn.ticks, "<i8").tobytes()
+    counts = len(made), len(turn.settled), len(turn.ticks)
     if not messages:  # ten ticks a second, for ever
-        return _COUNTS.pack(until_ns, 0, 0, 0)
+        return _COUNTS.pack(until_ns, 0, 0, 0, *counts) + behind
     topics: dict[str, int] = {}
     rows = [topics.setdefault(m[0], len(topics)) for m in messages]
     named = [topic.encode("utf-8", "surrogatepass") for topic in topics]
@@ -204,10 +221,11 @@ def _turn(until_ns: int, messages: Sequence[Message]) -> bytes:
         [m[2] | (_RETAINED if m[5] else 0) for m in messages],
         rows,
         list(map(len, payloads)),
+        [m.session for m in messages],
     )
     return b"".join(
         [
-            _COUNTS.pack(until_ns, len(messages), len(topics), len(asked)),
+            _COUNTS.pack(until_ns, len(messages), len(topics), len(asked), *counts),
             *(np.array(c, t).tobytes() for c, t in zip(columns, _COLUMNS, strict=True)),
             *(_u4(map(len, texts)) for texts in (named, where, whose)),
             _u4(i for i, _ in asked),
@@ -215,41 +233,63 @@ def _turn(until_ns: int, messages: Sequence[Message]) -> bytes:
             *where,
             *whose,
             *payloads,
+            behind,
         ]
     )
 
 
 def _turn_of(reader: "_Reader") -> Turn:
-    until_ns, n, topics, asked = reader.fields(_COUNTS)
-    steps, epochs, mids, flags, rows, sizes = (reader.column(t, n) for t in _COLUMNS)
+    until_ns, n, topics, asked, made, left, ticks = reader.fields(_COUNTS)
+    messages = _messages(reader, n, topics, asked) if n else []
+    try:
+        outputs = outputs_of(reader.pieces(reader.column("<u4", made)))
+    except ValueError as error:
+        raise BlockError(f"a turn with outputs that cannot be read: {error}") from None
+    settled = reader.column("<u8", left).tolist()
+    ticked = reader.column("<i8", ticks).tolist()
+    if reader.rest():
+        raise BlockError("a turn with bytes behind its end")
+    return Turn(until_ns, messages, outputs, settled, ticked)
+
+
+def _messages(reader: "_Reader", n: int, topics: int, asked: int) -> list[Message]:
+    steps, epochs, mids, flags, rows, sizes, sessions = (reader.column(t, n) for t in _COLUMNS)
     lengths = [reader.column("<u4", k) for k in (topics, asked, asked)]
     whose = reader.column("<u4", asked)
-    if n and int(rows.max()) >= topics:
+    if int(rows.max()) >= topics:
         raise BlockError("a turn with a message that has no topic")
-    if n and (int(flags.max()) > (_RETAINED | _QOS) or int((flags & _QOS).max()) > 2):
+    if int(flags.max()) > (_RETAINED | _QOS) or int((flags & _QOS).max()) > 2:
         raise BlockError("a turn with a message of unknown flags")
     if asked and int(whose.max()) >= n:
         raise BlockError("a turn with an answer for a message that it does not have")
     named, where, correlated = (reader.pieces(part) for part in lengths)
     payloads = reader.pieces(sizes)
-    if reader.rest():
-        raise BlockError("a turn with bytes behind its end")
     texts = [_text(name) for name in named]
     made = [
-        Message(texts[row], payload, flag & _QOS, mid, arrival, bool(flag & _RETAINED), epoch)
-        for row, payload, flag, mid, arrival, epoch in zip(
+        Message(
+            texts[row],
+            payload,
+            flag & _QOS,
+            mid,
+            arrival,
+            bool(flag & _RETAINED),
+            epoch,
+            session=session,
+        )
+        for row, payload, flag, mid, arrival, epoch, session in zip(
             rows.tolist(),
             payloads,
             flags.tolist(),
             mids.tolist(),
             np.cumsum(steps, dtype=np.int64).tolist(),
             epochs.tolist(),
+            sessions.tolist(),
             strict=True,
         )
     ]
     for i, topic, correlation in zip(whose.tolist(), where, correlated, strict=True):
         made[i] = made[i]._replace(response_topic=_text(topic), correlation=correlation)
-    return Turn(until_ns, made)
+    return made
 
 
 class _Reader:

@@ -44,6 +44,7 @@ class Egress(Link):
         self._own: set[int] = set()
         self._answers: deque[tuple[int, int]] = deque()
         self._leave_by = 0
+        self._canaries: deque[bytes] = deque(maxlen=1)
         self._recall: tuple[str, ...] = ()
         self._recalling: list[str] = []
         self._recall_heard_ns = 0
@@ -66,6 +67,11 @@ class Egress(Link):
     def end_recall(self) -> None:
         """Take no more: from now on the other connection's thread is the one that fills the inbox."""
         self._recall = ()
+        self.wake()
+
+    def ask_canary(self, payload: bytes) -> None:
+        """Publish this for ourselves; only the newest counts."""
+        self._canaries.append(payload)
         self.wake()
 
     # --- hooks -------------------------------------------------------------------------------
@@ -107,6 +113,9 @@ class Egress(Link):
     def work(self, client: Client) -> None:
         """Settle what the broker has answered, publish what comes next."""
         self._settle()
+        while self._canaries:
+            own = Outgoing(self.wiring.canary_topic, self._canaries.popleft(), 1, False, "status")
+            self._publish_own(client, own)
         if self._recalling and not self._recall:
             client.unsubscribe(self._recalling)
             self._recalling = []

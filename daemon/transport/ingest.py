@@ -41,6 +41,8 @@ class Ingest(Link):
         self._acks: deque[tuple[int, bytes]] = deque()
         self._raw = bytearray()
         self._moved = 0
+        self.session = 0
+        """Number of the broker's session: one more each time it has forgotten us."""
 
     # --- from other threads ------------------------------------------------------------------
 
@@ -102,6 +104,7 @@ class Ingest(Link):
         self.refused.clear()
         if not session_present:
             self._granted.clear()
+            self.session += 1
             if self.epoch > 1:
                 self._session_lost()
         self._subscribe(client)
@@ -167,6 +170,8 @@ class Ingest(Link):
                 message.retain,
                 self.epoch,
                 *_asked(message.properties),
+                message.dup and self.session_present,
+                self.session,
             )
         )
 

@@ -53,11 +53,18 @@ class MemoryTransport:
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Replace the subscriptions; new ones get the retained messages that match."""
+        if self._wiring.canary_topic:
+            filters = {**filters, self._wiring.canary_topic: 1}
         fresh = [text for text in filters if text not in self._filters]
         self._filters = {text: (TopicFilter.parse(text), qos) for text, qos in filters.items()}
         for topic, (payload, qos) in list(self._retained.items()):
             if any(self._filters[text][0].match(topic) is not None for text in fresh):
                 self._deliver(topic, payload, qos, retain=True)
+
+    def ask_canary(self, payload: bytes) -> None:
+        """Comes back at once."""
+        if self._wiring.canary_topic:
+            self.publish(self._wiring.canary_topic, payload)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Forget these; those of an earlier connection come again."""

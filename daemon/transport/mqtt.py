@@ -59,11 +59,26 @@ class MqttTransport:
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Replace the whole set of subscriptions {filter: QoS}; at most QoS 1 is asked for."""
+        if self._wiring.canary_topic:
+            filters = {**filters, self._wiring.canary_topic: 1}
         self._ingest.subscribe(filters)
         if self._recalling and self._started:
             self._egress.end_recall()
             self._ingest.start()
             self._recalling = False
+
+    def ask_canary(self, payload: bytes) -> None:
+        """Have the other connection publish it."""
+        self._egress.ask_canary(payload)
+
+    @property
+    def session(self) -> int:
+        """Number of the broker's session with us, see `Message.session`."""
+        return self._ingest.session
+
+    def go_on(self, session: int) -> None:
+        """Before `start`: the session of before has this number."""
+        self._ingest.session = session
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Queue acknowledgements in order, for messages of the present connection."""

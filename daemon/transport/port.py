@@ -31,6 +31,8 @@ class Wiring:
     """Published retained after each connect."""
     will: Outgoing
     """Published by the broker when we vanish, and by us when we stop; on the topic of `birth`."""
+    canary_topic: str = ""
+    """Subscribed besides what is asked for; what `ask_canary` sends comes back on it."""
     packet_bytes_max: int = 256 * 1024
     """Largest packet that the broker may send us; it drops larger ones."""
     on_session_lost: Callable[[], None] = field(default=_ignore)
@@ -68,6 +70,10 @@ class Transport(Protocol):
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Replace the whole set of subscriptions {MQTT filter: QoS}; others are unsubscribed."""
+        ...
+
+    def ask_canary(self, payload: bytes) -> None:
+        """Publish this on the topic of the canary, if there is one and we are connected."""
         ...
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
