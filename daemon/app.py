@@ -21,6 +21,7 @@ from daemon.clock import EARLIEST_NS, SECOND, Clock
 from daemon.durability import Durability
 from daemon.durable.recorder import make_recorder
 from daemon.engine import Engine
+from daemon.gaps import Gaps
 from daemon.health import Health, HealthServer
 from daemon.inbox import Inbox
 from daemon.ledger import Count, Ledger
@@ -83,11 +84,14 @@ class App:
                 birth=status.birth(),
                 will=status.will(),
                 canary_topic=canary,
+                on_session_lost=self._session_lost,
                 # What is somewhat too big is received, rejected and counted; a broker that is
                 # told a smaller limit drops it without a word.
                 packet_bytes_max=4 * limits.message_bytes_max + 65_536,
             )
         )
+        self.gaps = Gaps(gateway, clock)
+        self.outbox.on_dropped = self.gaps.note
         self.durability: Durability | None = None
         self.engine = self._engine(gateway)
         self.canary = Canary(self.transport.ask_canary, clock)
@@ -115,6 +119,8 @@ class App:
             return Engine(graph, self.inbox, self.ledger, self.clock, durability.outlet)
 
         engine = durability.recover(make, gateway)
+        if durability.found and durability.found.lost:
+            self.gaps.note("state", "log_damaged")
         if durability.goes_on and isinstance(self.transport, MqttTransport):
             self.transport.go_on(durability.journal.duplicates.session)
         return engine
@@ -169,7 +175,9 @@ class App:
             if self._reload.is_set():
                 self._reload.clear()
                 self.reload()
-            self.canary.look(self.transport.connected)
+            connected = self.transport.connected
+            self.canary.look(connected)
+            self.gaps.tell(connected, self.engine.outlet.put)
             self.engine.held = self.canary.held
             if self.durability and self.durability.outlet.behind:
                 self.clock.wait(self._stop, TICK_NS)
@@ -179,6 +187,9 @@ class App:
                 self._look_after(self.durability)
             self._end_recall()
         self._drain()
+
+    def _session_lost(self) -> None:
+        self.gaps.note("messages", "session_lost")
 
     def _look_after(self, durability: Durability) -> None:
         durability.turned(self.engine)

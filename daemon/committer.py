@@ -13,16 +13,18 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from config.model import Gateway
+from daemon import __version__
 from daemon.clock import Clock
-from daemon.durable.blocks import BlockError, Reload, Turn
+from daemon.durable.blocks import Begins, BlockError, Reload, Start, Turn
 from daemon.durable.journal import Entry, Journal
 from daemon.durable.port import LogError, LogFull
 from daemon.durable.stored import stored
 from daemon.ledger import Count, Ledger
-from daemon.messages import Message
+from daemon.messages import Message, Outgoing
 from daemon.outbox import Outbox, Parcel
 from daemon.outlet import Done
 from daemon.transport.port import Transport
+from pipelines.graph import TICK_NS
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,9 @@ class Durable:
         ledger: Ledger,
         clock: Clock,
         commit_delay_ns: int,
+        mark_bytes: int,
     ) -> None:
+        """`mark_bytes`: after so much, what a replay must know to begin there is written again."""
         self.journal = journal
         self.failed = ""
         """Why the daemon must end, empty while it need not."""
@@ -66,6 +70,10 @@ class Durable:
         outbox.left = self._settled
         self._urgent = threading.Event()
         self._soon = threading.Event()
+        self._effective_bytes = self._marked_bytes = 0
+        self._mark_bytes = mark_bytes
+        self.config = b""
+        """The configuration in force, as it is stored."""
         self._never = threading.Event()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
@@ -84,13 +92,15 @@ class Durable:
         """An entry for the journal; what is volatile goes out at once."""
         journal = self.journal
         if done.volatile:
-            self._outbox.release(journal.tokens(done.volatile))
+            self.put(done.volatile)
         messages: Sequence[Message] = done.messages
         ticks: Sequence[int] = ()
         if self.volatile is not None:
             kept = [m for m in messages if not self.volatile(m.topic)]
             if len(kept) < len(messages):
                 messages, ticks = kept, done.ticks
+        if journal.log_bytes - self._marked_bytes >= self._mark_bytes:
+            self._mark(done.until_ns)
         settled = journal.known([self._settled.popleft() for _ in range(len(self._settled))])
         if not (done.taken or messages or done.ticks or done.outputs or settled):
             return
@@ -103,12 +113,24 @@ class Durable:
 
     def adopted(self, gateway: Gateway) -> None:
         """Another configuration holds from here on."""
-        self.journal.add(Reload(stored(gateway)))
+        self.config = stored(gateway)
+        self.journal.add(Reload(self.config))
+
+    def put(self, outputs: Sequence[Outgoing]) -> None:
+        """At once, and only once: after a crash they are not known any more."""
+        self._outbox.release(self.journal.tokens(outputs))
+
+    def _mark(self, until_ns: int) -> None:
+        """What a replay must know that begins here, because older records are gone."""
+        self._marked_bytes = self.journal.log_bytes
+        self.journal.add(
+            Start(Begins.MIDDLE, until_ns, until_ns // TICK_NS * TICK_NS, __version__, self.config)
+        )
 
     @property
     def waiting_bytes(self) -> int:
-        """What is not on disk yet, about."""
-        return self.journal.bytes_taken - self.journal.bytes_durable
+        """What has not had its effects yet, about."""
+        return self.journal.bytes_taken - self._effective_bytes
 
     @property
     def behind(self) -> bool:
@@ -194,6 +216,7 @@ class Durable:
         made = [p for e in done if isinstance(e.block, Turn) for p in e.block.outputs]
         if made:
             self._outbox.release(made)
+        self._effective_bytes += sum(entry.size for entry in done)
 
     def _fail(self, why: str) -> None:
         self.failed = why

@@ -15,12 +15,15 @@ from daemon import __version__
 from daemon.checkpointer import Checkpointer
 from daemon.clock import Clock
 from daemon.committer import Durable
+from daemon.dead_letters import DeadLetters
 from daemon.durable.blocks import Begins, Start
 from daemon.durable.checkpoint import Checkpoints
 from daemon.durable.disk import OsDisk
 from daemon.durable.journal import Journal, Recovered
 from daemon.durable.local import LocalLog
+from daemon.durable.port import LogError
 from daemon.durable.stored import stored
+from daemon.durable.tape import LOG
 from daemon.engine import Engine
 from daemon.ledger import Ledger
 from daemon.machine import EngineMachine
@@ -47,17 +50,27 @@ class Durability:
         checkpoints = Checkpoints(disk, folder)
         try:
             kept = LocalLog(
-                folder / "log", bytes_max=state.size, segment_bytes=state.size // SEGMENTS
+                folder / LOG, bytes_max=state.size, segment_bytes=state.size // SEGMENTS
             )
-        except Exception:
+        except (LogError, OSError):
             checkpoints.close()
             raise
         self.journal = Journal(kept, checkpoints)
-        self.outlet = Durable(self.journal, outbox, transport, ledger, clock, state.commit_delay)
+        self.outlet = Durable(
+            self.journal,
+            outbox,
+            transport,
+            ledger,
+            clock,
+            state.commit_delay,
+            # Two in each segment: whatever is deleted, what is left begins with one soon.
+            state.size // SEGMENTS // 2,
+        )
         self.checkpointer = Checkpointer(self.journal, self.outlet, state, clock)
         self.found: Recovered | None = None
         self.changed: Graph | None = None
-        self._outbox, self._ledger, self._clock = outbox, ledger, clock
+        self._clock = clock
+        outbox.on_refused = DeadLetters(folder, clock).put
 
     def recover(self, make: Callable[[Graph], Engine], gateway: Gateway) -> Engine:
         """An engine that goes on where the last one was made durable, or begins anew.
@@ -103,6 +116,7 @@ class Durability:
             facts = {"behind_s": (engine.ticked_ns - now_ns) // 10**9}
             log.warning("The clock is behind the state of before", extra={"facts": facts})
             engine.ticked_ns = now_ns // TICK_NS * TICK_NS
+        self.outlet.config = config
         self.journal.add(Start(begins, now_ns, engine.ticked_ns, __version__, config))
         if self.changed is not None:
             engine.adopt(self.changed)

@@ -123,7 +123,8 @@ class Engine:
     def adopt(self, graph: Graph, *, told: bool = True) -> None:
         """Go on with another graph, between two turns; end what only the old one told.
 
-        What comes of that is in the next turn. `told`: whether a replay must know of it.
+        What comes of that is a turn of its own; unless `told` is false, because it stands in a log
+        or changes nothing.
         """
         if told:
             if self.recording:
@@ -141,6 +142,8 @@ class Engine:
                 )
                 del self._fates[name]
         self._adopt(graph)
+        if told:
+            self.run((), self.ticked_ns)
 
     def filters(self) -> dict[str, int]:
         """What to subscribe to, {MQTT filter: QoS}."""
@@ -195,7 +198,6 @@ class Engine:
         if not self.canary_topic or self.canary_topic not in {m.topic for m in taken}:
             return taken
         ours = [m for m in taken if m.topic == self.canary_topic]
-        self.ledger.count(Count.MESSAGES_ACCEPTED, len(ours), source="canary")
         for message in ours:
             self.on_canary(message.payload)
         return [m for m in taken if m.topic != self.canary_topic]

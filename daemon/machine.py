@@ -31,6 +31,9 @@ class _Collected:
     def adopted(self, gateway: Gateway) -> None:
         """It stands in the log."""
 
+    def put(self, outputs: Sequence[Outgoing]) -> None:
+        """Nothing is published."""
+
 
 class EngineMachine:
     """Engines of its own, with a ledger of their own: what they count was counted before."""
@@ -62,10 +65,10 @@ class EngineMachine:
         return self._collected.outputs
 
     def adopt(self, config: bytes) -> None:
-        """As a reload did it."""
+        """As a reload did it; the turn that it made follows in the log."""
         assert self.engine is not None
         before = self.engine.graph
-        self.engine.adopt(Graph(restored(config), load_all(), keep=before))
+        self.engine.adopt(Graph(restored(config), load_all(), keep=before), told=False)
 
     def identified(self, topic: str) -> bool:
         """Whether payloads on this topic tell messages apart."""

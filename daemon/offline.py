@@ -26,8 +26,11 @@ BROKER: Final = Broker(url="memory://")
 class Offline:
     """Publish payloads, let time go on, look at what came out."""
 
-    def __init__(self, gateway: Gateway, start_ns: int) -> None:
-        """`start_ns`: what the clock shows at first, nanoseconds since 1970 UTC."""
+    def __init__(self, gateway: Gateway, start_ns: int, graph: Graph | None = None) -> None:
+        """`start_ns`: what the clock shows at first, nanoseconds since 1970 UTC.
+
+        `graph`: one that goes on from a state, instead of a fresh one.
+        """
         self.gateway = gateway.model_copy(update={"broker": BROKER})
         limits = gateway.limits
         self.clock, self.ledger = ManualClock(start_ns), Ledger()
@@ -46,7 +49,7 @@ class Offline:
                 will=birth,
             )
         )
-        graph = Graph(self.gateway, load_all())
+        graph = Graph(self.gateway, load_all()) if graph is None else graph
         outlet = Direct(self.outbox, self.transport)
         self.engine = Engine(graph, self.inbox, self.ledger, self.clock, outlet)
 
@@ -61,11 +64,13 @@ class Offline:
         """Take what was published, and the time that has passed; messages taken."""
         return self.engine.turn(0)
 
-    def play(self, messages: Sequence[Message], until_ns: int) -> None:
+    def play(
+        self, messages: Sequence[Message], until_ns: int, ticks: Sequence[int] | None = None
+    ) -> None:
         """A turn as it was recorded, instead of `turn`; messages keep their times of arrival."""
         self.clock.advance(max(0, until_ns - self.clock.now_ns()))
         self.ledger.count(Count.MESSAGES_RECEIVED, len(messages))
-        self.engine.run(messages, until_ns)
+        self.engine.run(messages, until_ns, ticks=ticks)
 
     def taken(self) -> list[Outgoing]:
         """What came out since the last call; `published` then knows nothing of it any more."""

@@ -35,6 +35,10 @@ class Outbox:
         self.bytes_max = bytes_max
         self.on_put: Callable[[], None] = _nothing
         """Called after each `put`, in the engine's thread; the transport wakes up by it."""
+        self.on_refused: Callable[[Outgoing, str, str], None] = _ignore
+        """Told of each output that can never be published, why, and details."""
+        self.on_dropped: Callable[[str, str, int], None] = _ignore
+        """Told of outputs that were given up: kind, reason, how many."""
         self.left: deque[int] | None = None
         """Where tokens are told that need no keeping any more: published, refused, given up."""
         self._ledger = ledger
@@ -82,6 +86,9 @@ class Outbox:
                 "Outbox is full, outputs are discarded",
                 extra={"facts": {f"{k}_{r}": n for (k, r), n in dropped.items()}},
             )
+        for (kind, reason), n in dropped.items():
+            if reason is not Reason.SUPERSEDED:  # a newer state of the same alert is there
+                self.on_dropped(kind, reason, n)
         if produced:
             self.on_put()
 
@@ -118,7 +125,7 @@ class Outbox:
             if outgoing is not None:
                 self._ledger.count(Count.OUTPUTS_DISCARDED, kind=outgoing.kind, reason=reason)
         if outgoing is not None:
-            _log_refused(outgoing, reason, facts)
+            self._refused(outgoing, reason, facts)
 
     def lost(self, *, blame: bool) -> None:
         """The connection is gone: bring what was in flight back to the front, in order.
@@ -137,7 +144,12 @@ class Outbox:
                 self._waiting[outgoing.kind].appendleft(Parcel(token, outgoing))
             self._in_flight.clear()
         for outgoing in poison:
-            _log_refused(outgoing, Reason.POISON, "the broker hung up on it")
+            self._refused(outgoing, Reason.POISON, "the broker hung up on it")
+
+    def _refused(self, outgoing: Outgoing, reason: Reason, facts: str) -> None:
+        _log_refused(outgoing, reason, facts)
+        self.on_refused(outgoing, reason, facts)
+        self.on_dropped(outgoing.kind, reason, 1)
 
     def _judge(self, tokens: list[int]) -> list[Outgoing]:
         """Note who was in flight at this loss; return those that are found guilty."""
@@ -212,6 +224,10 @@ class Outbox:
 
     def _is_full(self) -> bool:
         return len(self) > self.messages_max or self._bytes > self.bytes_max
+
+
+def _ignore(*_: object) -> None:
+    return None
 
 
 def _log_refused(outgoing: Outgoing, reason: Reason, facts: str) -> None:

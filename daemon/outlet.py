@@ -45,6 +45,10 @@ class Outlet(Protocol):
         """Another configuration holds; what comes of that is in the next turn."""
         ...
 
+    def put(self, outputs: Sequence[Outgoing]) -> None:
+        """Publish what comes of no turn."""
+        ...
+
 
 class Direct:
     """Effects at once: an acknowledgement means that a message is in memory."""
@@ -64,6 +68,10 @@ class Direct:
 
     def adopted(self, gateway: Gateway) -> None:
         """Nothing depends on it here."""
+
+    def put(self, outputs: Sequence[Outgoing]) -> None:
+        """At once."""
+        self._outbox.put(outputs)
 
 
 def volatile(gateway: Gateway) -> frozenset[str]:

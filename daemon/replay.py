@@ -5,7 +5,7 @@ byte; under another configuration they show what that would have told.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import orjson
@@ -13,18 +13,22 @@ import orjson
 from config.model import Gateway
 from daemon import __version__
 from daemon.durable.blocks import Begins, Reload, Start, Stop, Turn, Unpacker
+from daemon.durable.journal import Journal
 from daemon.durable.stored import restored
 from daemon.messages import Outgoing
 from daemon.offline import BROKER, Offline
 from pipelines.events import rfc3339
 from pipelines.graph import Graph
 from pipelines.operator import load_all
+from pipelines.state import restore
 
 AROUND_NS: Final = 60_000_000_000
 """How long before and after an event others are shown with it."""
 
+_WITHIN: Final = (Begins.MIDDLE, Begins.GOES_ON)
 _WHY: Final = {
     Begins.MIDDLE: "the recording begins in the middle of a run",
+    Begins.GOES_ON: "the recording begins where a daemon was started again",
     Begins.RESUMED: "the daemon went on with a state that is not in the recording",
 }
 
@@ -48,15 +52,21 @@ class Replay:
         *,
         note: Callable[[str], None],
         prepare: Callable[[Graph], None],
+        state: Mapping[str, memoryview] | None = None,
     ) -> None:
-        """`gateway`: another configuration to try instead of those that were in force.
+        """`state`: sections of a checkpoint, to begin behind it where the beginning is gone.
+
+        `gateway`: another configuration to try instead of those that were in force.
 
         `note` is told what a reader of the results must know; `prepare` may compile the kernels
         of a graph before it is used.
         """
         self._records, self._note, self._prepare = records, note, prepare
         self._gateway = gateway and gateway.model_copy(update={"broker": BROKER})
+        self._state, self._behind = state, Journal.head(state)[0] if state else 0
         self._run: Offline | None = None
+        self._exact = False
+        """Whether the run has all that the daemon had."""
         self.messages = 0
         """How many have been played."""
         self.runs = 0
@@ -72,14 +82,17 @@ class Replay:
         for number, record in self._records:
             if last and number != last + 1:
                 self._note(f"records {last + 1} to {number - 1} are missing")
-                self._run, unpacker = None, Unpacker()
+                self._run, self._exact, unpacker = None, False, Unpacker()
             last = number
-            match unpacker.feed(record):
+            block = unpacker.feed(record)
+            if block is not None and self._state and unpacker.number == self._behind + 1:
+                self._take_up(self._state)
+            match block:
                 case Start() as start:
-                    if start.begins is not Begins.MIDDLE or self._run is None:
+                    if start.begins not in _WITHIN or self._run is None:
                         self._begin(start)
                 case Turn(until_ns, messages) if self._run is not None:
-                    self._run.play(messages, until_ns)
+                    self._run.play(messages, until_ns, block.ticks or None)
                     self.messages += len(messages)
                     yield from self._moment(until_ns)
                 case Reload(config) if self._run is not None and self._gateway is None:
@@ -103,12 +116,33 @@ class Replay:
                 f"from {when} on recorded by sensorweir {start.version}, played by {__version__}: "
                 "results can differ from what was published"
             )
-        self._run = Offline(self._gateway or restored(start.config), start.ticked_ns)
+        self._exact = start.begins is Begins.FRESH
+        gateway = self._gateway or restored(start.config)
+        self._open(gateway, start.ticked_ns, Graph(gateway, load_all()))
+        self.now_ns = start.now_ns
+        self.runs += 1
+
+    def _open(self, gateway: Gateway, ticked_ns: int, graph: Graph) -> None:
+        self._run = Offline(gateway, ticked_ns, graph)
         self._prepare(self._run.engine.graph)
         self._run.transport.start()
         self._run.taken()
-        self.now_ns = start.now_ns
-        self.runs += 1
+
+    def _take_up(self, state: Mapping[str, memoryview]) -> None:
+        """Go on from a checkpoint, where we do not know as much by ourselves."""
+        if self._exact or self._gateway is not None:
+            return
+        _, ticked_ns = Journal.head(state)
+        gateway = restored(bytes(state["config"]))
+        graph = Graph(gateway, load_all())
+        anew = restore(graph, state).anew
+        when = rfc3339(ticked_ns)
+        self._note(f"from the checkpoint of {when} on all is the same as what was published")
+        for part, why in anew.items():
+            self._note(f"but {part} begins anew: {why}")
+        self._open(gateway, ticked_ns, graph)
+        self._exact, self.now_ns = True, ticked_ns
+        self.runs += self.runs == 0
 
     def _adopt(self, run: Offline, gateway: Gateway) -> None:
         graph = Graph(gateway, load_all(), keep=run.engine.graph)

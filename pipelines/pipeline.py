@@ -209,6 +209,8 @@ class Pipeline:
 
     def present(self, spec: Spec) -> None:
         """Take what does not touch the state: topics, texts, severity, per-device values."""
+        if spec == self.spec:  # what was told can still be corrected
+            return
         self.spec = spec
         if self._amender is not None:
             self._amender.stand()

@@ -100,7 +100,8 @@ class DaemonProcess:
 
         def still():
             found = self.metrics()
-            return found if not found["inbox_messages"] and not found["outbox_messages"] else None
+            under_way = ("inbox_messages", "log_waiting_bytes", "outbox_messages")
+            return None if any(found[name] for name in under_way) else found
 
         found = until(still, timeout_s, "an empty inbox and outbox")
         # Counters of one scrape are read one after the other: look again while messages come.

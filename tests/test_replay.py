@@ -388,7 +388,7 @@ def test_a_stored_configuration_of_another_age_is_refused_in_words():
 
 
 def test_there_is_no_recording(tmp_path):
-    with pytest.raises(TapeError, match="is no folder: name the folder of record"):
+    with pytest.raises(TapeError, match="is no folder: name the folder of state"):
         Tape(tmp_path / "none")
     with pytest.raises(TapeError, match="there is no recording in"):
         Tape(tmp_path)

@@ -28,12 +28,14 @@ PATIENCE_S: Final = 1.0
 REFRESH_S: Final = 0.3
 HELP: Final = """Play what a daemon recorded, as fast as it goes.
 
-A daemon records what comes in when its gateway.yaml says so:
+A daemon keeps what comes in when its gateway.yaml says so, with its state or
+without:
 
 \b
+  state: {folder: /var/lib/sensorweir/state, size: 512MiB}
   record: {folder: /var/lib/sensorweir/record, size: 512MiB}
 
-FOLDER is that folder, or a copy; the daemon may go on recording meanwhile.
+FOLDER is one of them, or a copy; the daemon may go on meanwhile.
 The same messages at the same times give the same events: with the
 configuration that was in force, reloads included, this is byte for byte what
 was published. One JSON object a line:
@@ -108,7 +110,7 @@ def replay(
         try:
             tape = Tape(folder)
             put, finish = _to_broker(stack, target, prefix) if target else _to_file(stack, out)
-            played = Replay(tape, gateway, note=_note, prepare=_preparing())
+            played = Replay(tape, gateway, note=_note, prepare=_preparing(), state=tape.state)
             shown = _progress(played, tape)
             chosen = around(shown, event) if event else between(shown, from_ns, to_ns)
             events = _run(chosen, played, put)

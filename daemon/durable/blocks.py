@@ -249,7 +249,7 @@ def _turn_of(reader: "_Reader") -> Turn:
     ticked = reader.column("<i8", ticks).tolist()
     if reader.rest():
         raise BlockError("a turn with bytes behind its end")
-    return Turn(until_ns, messages, outputs, settled, ticked)
+    return Turn(until_ns, messages, tuple(outputs), tuple(settled), tuple(ticked))
 
 
 def _messages(reader: "_Reader", n: int, topics: int, asked: int) -> list[Message]:

@@ -7,7 +7,7 @@
 
 A checkpoint is written beside, synced, renamed, and its folder synced; only then older ones are
 deleted, but for the one before it.  What cannot be read goes to `quarantine/`.  A state that
-cannot even be tried, because the daemon has died of it three times, goes there too.
+cannot even be tried, because the daemon has died of it five times, goes there too.
 """
 
 import struct
@@ -31,7 +31,8 @@ BYTES_MAX: Final = 1 << 30
 CHUNK: Final = 1 << 20
 KEPT: Final = 2
 QUARANTINED: Final = 2
-TRIES: Final = 3
+TRIES: Final = 5
+"""More than a flickering power supply interrupts; then the one before it gets as many."""
 _SUFFIX, _NEW = ".state", ".new"
 _TRIED: Final = "tried"
 QUARANTINE: Final = "quarantine"
@@ -113,6 +114,7 @@ class Checkpoints:
             path = self.folder / _name_of(number)
             if tries >= TRIES:
                 self.quarantine(number, f"{tries} starts with it have failed")
+                self._try(tries := 0)
                 continue
             try:
                 if self._disk.size(path) > BYTES_MAX + HEADER_BYTES:

@@ -120,8 +120,8 @@ class Journal:
         """Of the newest entry taken, and of the newest that is durable."""
         self.next_token = 1
         self.duplicates = Duplicates()
-        self.bytes_taken = self.bytes_durable = 0
-        """Sizes of entries since the start; what lies between waits for the disk."""
+        self.bytes_taken = 0
+        """Sizes of entries since the start."""
         self._log, self._checkpoints = log, checkpoints
         self._unsettled: dict[int, Outgoing] = {}
         self._queue: deque[Entry] = deque()
@@ -158,6 +158,12 @@ class Journal:
         return lsn, whole
 
     # --- the engine's side ------------------------------------------------------------------
+
+    @staticmethod
+    def head(sections: Mapping[str, memoryview]) -> tuple[int, int]:
+        """Of a checkpoint: the entry that it was made behind, and the last tick then."""
+        number, _, _, ticked_ns = _HEAD.unpack(sections["journal"])
+        return number, ticked_ns
 
     def tokens(self, outputs: Sequence[Outgoing]) -> list[Parcel]:
         """Outputs with the tokens that settle them."""
@@ -228,7 +234,6 @@ class Journal:
         done, self._committing = self._committing, []
         self.ends(done[-1].number)
         self.durable = done[-1].number
-        self.bytes_durable += sum(entry.size for entry in done)
         return done
 
     # --- the writer's side --------------------------------------------------------------------
@@ -304,7 +309,7 @@ class _Replayer:
 
     def _one(self, block: Block, number: int) -> None:
         journal, self._found = self._journal, True
-        if isinstance(block, Start) and block.begins is not Begins.GOES_ON:
+        if isinstance(block, Start) and block.begins in (Begins.FRESH, Begins.RESUMED):
             if block.begins is Begins.FRESH:
                 self._machine.begin(block.config, block.ticked_ns, None)
                 journal.forget()

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from daemon.durable.checkpoint import CheckpointDamaged, unpacked
 from daemon.durable.segments import first_of, look, run
 
-HINT: Final = "name the folder of record: in gateway.yaml, or a copy of it"
+HINT: Final = "name the folder of state: or record: in gateway.yaml, or a copy of it"
+LOG: Final = "log"
+"""Where the log lies within the folder of state:."""
 
 
 class TapeError(Exception):
@@ -20,6 +23,10 @@ class Tape:
         """Raises TapeError where there is no recording, OSError where it cannot be read."""
         if not folder.is_dir():
             raise TapeError(f"{folder} is no folder: {HINT}")
+        self.state = oldest_state(folder)
+        """Sections of the oldest checkpoint beside the log, where there is one."""
+        if (folder / LOG).is_dir():
+            folder /= LOG
         self._segments = {
             first: path for path in folder.iterdir() if (first := first_of(path.name)) is not None
         }
@@ -46,3 +53,13 @@ class Tape:
                 self.read = before + record.end
                 yield record.number, data[record.start : record.end]
             self.read = before + len(data)
+
+
+def oldest_state(folder: Path) -> dict[str, memoryview] | None:
+    """Sections of the oldest checkpoint that can be read; a daemon may be writing others."""
+    for path in sorted(folder.glob("*.state")):
+        try:
+            return unpacked(path.read_bytes())
+        except (CheckpointDamaged, FileNotFoundError):
+            continue
+    return None

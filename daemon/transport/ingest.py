@@ -3,7 +3,7 @@
 import logging
 import ssl
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -43,6 +43,8 @@ class Ingest(Link):
         self._moved = 0
         self.session = 0
         """Number of the broker's session: one more each time it has forgotten us."""
+        self.expected = False
+        """Whether an earlier run of ours has left a session behind."""
 
     # --- from other threads ------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ class Ingest(Link):
         if not session_present:
             self._granted.clear()
             self.session += 1
-            if self.epoch > 1:
+            if self.epoch > 1 or self.expected:
                 self._session_lost()
         self._subscribe(client)
 
@@ -160,7 +162,11 @@ class Ingest(Link):
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""  # no source wants it: rejected as bad_topic, acknowledged in its turn
-        self.wiring.inbox.put(
+        ours = topic == self.wiring.canary_topic
+        put: Callable[[Message], object] = (
+            self.wiring.inbox.put_own if ours else self.wiring.inbox.put
+        )
+        put(
             Message(
                 topic,
                 bytes(message.payload),

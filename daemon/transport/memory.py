@@ -27,6 +27,12 @@ class MemoryTransport:
         self._next_mid = 1
         wiring.outbox.on_put = self._pump
 
+    def belong_to(self, wiring: Wiring) -> None:
+        """Be the broker of another process, in place of the one that has died."""
+        self.cut()
+        self._wiring = wiring
+        wiring.outbox.on_put = self._pump
+
     @property
     def connected(self) -> bool:
         """True between `start` (or `restore`) and `stop` (or `cut`)."""
@@ -125,7 +131,10 @@ class MemoryTransport:
         again = list(self._unacknowledged.values())
         for message in again:
             fresh = message._replace(
-                epoch=self._epoch, arrival_ns=self._wiring.clock.now_ns(), retain=False
+                epoch=self._epoch,
+                arrival_ns=self._wiring.clock.now_ns(),
+                retain=False,
+                again=True,
             )
             self._unacknowledged[message.mid] = fresh
             self._wiring.inbox.put(fresh)

@@ -78,7 +78,7 @@ class MqttTransport:
 
     def go_on(self, session: int) -> None:
         """Before `start`: the session of before has this number."""
-        self._ingest.session = session
+        self._ingest.session, self._ingest.expected = session, True
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Queue acknowledgements in order, for messages of the present connection."""

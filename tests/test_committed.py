@@ -1,0 +1,255 @@
+"""With state: what is acknowledged is on disk, and a daemon that dies goes on as if it had not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from daemon.ledger import Count
+from tests.committed import MS, Committed
+from tests.graphs import T0
+
+SOURCES = {
+    "boilers": {
+        "topic": "plant/{device}",
+        "time": {"field": "ts", "unit": "ms"},
+        "lateness": "1s",
+        "idle_after": "1h",
+        "late": "amend",
+    }
+}
+PIPELINES = {
+    "mean": {
+        "from": "boilers",
+        "where": {"channel": "t"},
+        "steps": [{"aggregate": {"size": "2s", "stats": ["mean", "count"]}}],
+        "amend_for": "1m",
+        "publish": {"topic": "mean/{device}"},
+    },
+    "hot": {
+        "from": "boilers",
+        "where": {"channel": "t"},
+        "steps": [{"rolling": {"stat": "mean", "window": 4}}],
+        "alert": {"when": {"above": 60, "deadband": 5, "on_delay": "1s", "off_delay": "1s"}},
+    },
+    "odd": {
+        "from": "boilers",
+        "where": {"channel": "t"},
+        "steps": [{"mad": {"window": 20, "min_samples": 8}}],
+        "alert": {"when": {"outside": [-6, 6]}},
+    },
+    "many": {
+        "from": {"alerts": "hot"},
+        "group_by": [],
+        "steps": [{"quorum": {"of": "device", "at_least": 2, "within": "1m"}}],
+        "alert": {},
+    },
+}
+
+
+def sent(device, second, value):
+    return f"plant/{device}", json.dumps({"ts": round(T0 / MS + second * 1000), "t": value})
+
+
+def story(seed, n=250):
+    """[(ms to wait, topic, payload)] of three devices, a few out of order or late."""
+    rng, second, found = np.random.default_rng(seed), 0.0, []
+    for _ in range(n):
+        wait_ms = int(rng.integers(20, 200))
+        second += wait_ms / 1000
+        device = f"d{rng.integers(3)}"
+        late = rng.choice([0, 0, 0, 0.5, 3.0])
+        value = round(float(rng.normal(70 if int(second) % 20 < 8 else 50, 3)), 3)
+        found.append((wait_ms, *sent(device, max(0, second - late), value)))
+    return found
+
+
+def told(daemon):
+    """{(topic, id): what holds in the end}; one revision told twice must say the same."""
+    said, last = {}, {}
+    for out in daemon.published("alert", "window"):
+        event = json.loads(out.payload)
+        key = out.topic, event["id"]
+        revision = event.pop("revision")
+        # In which order alerts of two devices came depends on what was taken together.
+        event["data"]["causes"] = sorted(event["data"].get("causes", ()))
+        assert said.setdefault((key, revision), out.payload) == out.payload
+        if revision >= last.get(key, (0, None))[0]:
+            last[key] = revision, event["type"], event["time"], event["data"]
+    # How many corrections there were on the way depends on what came between two ticks.
+    return {key: held[1:] for key, held in last.items()}
+
+
+def states(daemon):
+    """What lies retained in the end."""
+    return {out.topic: out.payload for out in daemon.published("state")}
+
+
+def play(daemon, seed, rng=None):
+    for wait_ms, topic, payload in story(seed):
+        daemon.clock.advance(wait_ms * MS)
+        daemon.transport.publish(topic, payload.encode())
+        if rng is None:
+            daemon.turn()
+            daemon.commit()
+            continue
+        if rng.random() < 0.7:
+            daemon.turn()
+        chance = rng.random()
+        if chance < 0.5:
+            daemon.commit()
+        elif chance < 0.55:
+            daemon.checkpoint()
+        elif chance < 0.63:
+            daemon.die()
+    for _ in range(30):
+        daemon.clock.advance(100 * MS)
+        daemon.turn()
+        daemon.commit()
+    return daemon
+
+
+@pytest.fixture
+def made(tmp_path):
+    return lambda name="state", pipelines=PIPELINES, **more: Committed(
+        tmp_path / name, pipelines, more.pop("sources", SOURCES), **more
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_that_dies_tells_what_one_that_lives_tells(made, seed):
+    whole = play(made("whole"), seed)
+    wanted = told(whole)
+    assert len(wanted) > 30
+    broken = play(made("broken"), seed, np.random.default_rng(seed))
+    assert told(broken).keys() == wanted.keys()
+    assert told(broken) == wanted
+    assert {t: bool(p) for t, p in states(broken).items()} == {
+        t: bool(p) for t, p in states(whole).items()
+    }
+    assert broken.durability.found.differing == 0
+    assert broken.durability.found.lost == ""
+
+
+def test_nothing_is_acknowledged_or_told_before_it_is_on_disk(made):
+    daemon = made()
+    for i in range(30):
+        daemon.clock.advance(200 * MS)
+        daemon.transport.publish(*_bytes(sent("d0", i / 5, 90)))
+        daemon.turn()
+    assert daemon.transport.acknowledged == []
+    assert daemon.published("alert", "window") == []
+    daemon.commit()
+    assert len(daemon.transport.acknowledged) == 30
+    assert daemon.published("alert", "window")
+
+
+def test_what_was_not_on_disk_comes_again_and_counts_once(made):
+    daemon = made()
+    for i in range(6):
+        daemon.transport.publish(*_bytes(sent("d0", i / 2, 10 + i)))
+    daemon.turn()
+    daemon.die()  # before the commit: all six come again
+    daemon.turn()
+    daemon.commit()
+    for i in range(6, 12):
+        daemon.transport.publish(*_bytes(sent("d0", i / 2, 10 + i)))
+    daemon.turn()
+    daemon.commit()
+    counts = {e["data"]["start"][-4:]: e["data"]["count"] for e in windows(daemon)}
+    assert set(counts.values()) == {4}
+    assert daemon.ledger.balance() == []
+
+
+def test_a_message_that_comes_again_though_it_is_in_the_state_is_left_out(made):
+    daemon = made()
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    taken, daemon.transport.acknowledge = daemon.transport.acknowledge, lambda messages: None
+    daemon.commit()  # it is on disk, and the acknowledgement is lost
+    daemon.transport.acknowledge = taken
+    daemon.die()
+    daemon.turn()
+    daemon.commit()
+    assert daemon.ledger.value(Count.MESSAGES_DUPLICATE) == 1
+    assert len(daemon.transport.acknowledged) == 1
+    assert daemon.transport._unacknowledged == {}
+
+
+def test_outputs_that_the_broker_never_got_are_told_after_a_start(made):
+    daemon = made()
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    daemon.commit()
+    for second in (3.5, 6):
+        daemon.transport.publish(*_bytes(sent("d0", second, 10)))
+    daemon.turn()
+    daemon.outbox.take = lambda most, in_flight_max: []  # the connection for outputs hangs
+    daemon.commit()
+    assert windows(daemon) == []
+    daemon.die()
+    assert [w["data"]["count"] for w in windows(daemon)] == [1, 1]
+    daemon.turn()
+    daemon.commit()
+    daemon.die()  # that it was told is known now
+    assert len(windows(daemon)) == 2
+
+
+def test_another_configuration_at_a_start_is_as_at_a_reload(made):
+    daemon = made()
+    for i in range(8):
+        daemon.transport.publish(*_bytes(sent("d0", i / 2, 90)))
+    daemon.turn()
+    daemon.commit()
+    before = len(daemon.published("alert"))
+    assert before
+    pipelines = {name: dict(spec) for name, spec in PIPELINES.items() if name != "odd"}
+    pipelines["hot"] = pipelines["hot"] | {"alert": {"when": {"above": 95}}}
+    daemon.gateway = type(daemon.gateway).model_validate(
+        daemon.gateway.model_dump(by_alias=True)
+        | {"pipelines": pipelines | {"late": {"from": "boilers", "alert": {"when": {"above": 1}}}}}
+    )
+    daemon.die()
+    daemon.turn()
+    daemon.commit()
+    assert set(daemon.engine.graph.pipelines) == {"mean", "hot", "many", "late"}
+    for i in range(8, 14):
+        daemon.transport.publish(*_bytes(sent("d0", i / 2, 90)))
+    daemon.turn()
+    daemon.commit()
+    assert [w["data"]["count"] for w in windows(daemon)][:2] == [4, 4]  # went on
+    daemon.die()
+    assert daemon.durability.found.differing == 0
+    assert set(daemon.engine.graph.pipelines) == {"mean", "hot", "many", "late"}
+
+
+def test_a_source_without_durability_is_not_in_the_log(made):
+    sources = SOURCES | {
+        "bulk": {**SOURCES["boilers"], "topic": "bulk/{device}", "durability": "none"}
+    }
+    pipelines = PIPELINES | {
+        "big": {"from": "bulk", "steps": PIPELINES["mean"]["steps"], "publish": {"topic": "big/x"}}
+    }
+    daemon = made(pipelines=pipelines, sources=sources)
+    for i in range(12):
+        topic, payload = sent("d0", i / 2, 90)
+        daemon.transport.publish(topic, payload.encode())
+        daemon.transport.publish("bulk/d0", payload.encode())
+        daemon.clock.advance(70 * MS)
+        daemon.turn()
+    assert [out.topic for out in daemon.published("window")] == ["big/x"] * 2  # not held back
+    daemon.commit()
+    log = b"".join(p.read_bytes() for p in (daemon.durability.journal._log.folder).glob("*"))
+    assert b"plant/d0" in log
+    assert b"bulk/d0" not in log
+    daemon.die()
+    assert daemon.durability.found.differing == 0
+    assert daemon.durability.found.messages == 12
+
+
+def windows(daemon):
+    return [json.loads(out.payload) for out in daemon.published("window")]
+
+
+def _bytes(pair):
+    return pair[0], pair[1].encode()
