@@ -188,11 +188,12 @@ def test_outputs_that_the_broker_never_got_are_told_after_a_start(made):
     daemon.commit()
     assert windows(daemon) == []
     daemon.die()
-    assert [w["data"]["count"] for w in windows(daemon)] == [1, 1]
+    told_late = windows(daemon)
+    assert {w["data"]["count"] for w in told_late} == {1}
     daemon.turn()
     daemon.commit()
     daemon.die()  # that it was told is known now
-    assert len(windows(daemon)) == 2
+    assert windows(daemon) == told_late
 
 
 def test_another_configuration_at_a_start_is_as_at_a_reload(made):
