@@ -27,6 +27,7 @@ from daemon.inbox import Inbox
 from daemon.ledger import Count, Ledger
 from daemon.log import RateLimit
 from daemon.metrics import registry
+from daemon.notify import Watchdog
 from daemon.outbox import Outbox
 from daemon.outlet import Direct
 from daemon.status import Status
@@ -98,6 +99,8 @@ class App:
         self.engine.canary_topic, self.engine.on_canary = canary, self.canary.heard
         self.recorder = make_recorder(gateway.record, clock) if gateway.record else None
         self.engine.recording = self.recorder
+        beats = {**self.transport.beats, **(self.durability.beats if self.durability else {})}
+        self.watchdog = Watchdog(clock, beats)
         self.failed = ""
         """Why it had to end, empty when it was told to."""
         self.warm = False
@@ -141,6 +144,7 @@ class App:
         wait = elsewhere([name for name, _ in theirs])
         for done, (name, compile_it) in enumerate([*ours, *theirs]):
             progress(name, done, len(todo))
+            self.watchdog.status(f"compiling kernels, {done + 1} of {len(todo)}")
             if done == len(ours):
                 wait()
             if self._stop.is_set():
@@ -170,11 +174,13 @@ class App:
             self.transport.recall(self.engine.states)
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
+        self.watchdog.ready(self._state())
         wait_s = TICK_NS / 1e9
         while not self._stop.is_set():
             if self._reload.is_set():
                 self._reload.clear()
-                self.reload()
+                with self.watchdog.reloading():
+                    self.reload()
             connected = self.transport.connected
             self.canary.look(connected)
             self.gaps.tell(connected, self.engine.outlet.put)
@@ -186,6 +192,7 @@ class App:
             if self.durability:
                 self._look_after(self.durability)
             self._end_recall()
+            self.watchdog.look(self._state)
         self._drain()
 
     def _session_lost(self) -> None:
@@ -211,6 +218,10 @@ class App:
         if self.canary.lost:
             found.append("our own canary does not come back: are subscriptions blocked?")
         return found + (self.durability.degraded if self.durability else [])
+
+    def _state(self) -> str:
+        broker = "connected" if self.transport.connected else "no connection to the broker"
+        return "; ".join([f"{len(self.engine.graph.pipelines)} pipelines", broker, *self.degraded])
 
     def stop(self) -> None:
         """Let `run` end; from a signal handler or another thread."""
@@ -240,6 +251,7 @@ class App:
         graph = Graph(gateway, load_all(), keep=old)
         for _, compile_it in warmup.steps(graph):
             compile_it()
+            self.watchdog.look(self._state)
         kept = [n for n, p in graph.pipelines.items() if old.pipelines.get(n) is p]
         self.engine.adopt(graph)
         if not self._recalling:
@@ -352,6 +364,7 @@ class App:
 
     def _drain(self) -> None:
         log.info("Stopping")
+        self.watchdog.stopping()
         until = self.clock.monotonic_ns() + int(DRAIN_S * 1e9)
         while len(self.inbox) and self.clock.monotonic_ns() < until:
             self.engine.turn(0)

@@ -140,6 +140,11 @@ class Durability:
         self.journal.close()
 
     @property
+    def beats(self) -> dict[str, Callable[[], int]]:
+        """{thread: when it last was at work}, for the watchdog; one that is gone ends the daemon."""
+        return {"committer": lambda: self.outlet.beat_ns}
+
+    @property
     def degraded(self) -> list[str]:
         """What does not work though the daemon does its work."""
         found = []

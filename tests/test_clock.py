@@ -146,6 +146,15 @@ def test_the_real_clock_shows_the_time_and_asks_the_kernel():
     assert ctypes.string_at(machine.synchronised.__closure__[1].cell_contents, 4) == bytes(4)
 
 
+@pytest.mark.parametrize(("state", "kept"), [(0, True), (1, True), (5, False), (-1, None)])
+def test_a_kernel_that_may_not_be_asked_is_not_one_that_says_no(monkeypatch, state, kept):
+    class Library:
+        adjtimex = staticmethod(lambda _: state)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Library)
+    assert kernel_clock()() is kept
+
+
 def test_a_gateway_in_1970_waits_for_the_time_but_not_for_ever():
     made = gateway({}, sources={}, broker={"url": "memory://"})
     clock = ManualClock(20 * S)

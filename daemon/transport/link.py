@@ -15,6 +15,7 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon.clock import SECOND
 from daemon.ledger import Count, Gauge
 from daemon.transport.address import Address
 from daemon.transport.backoff import Backoff
@@ -33,6 +34,8 @@ _BLAMING: Final = {0x81, 0x82, 0x90, 0x95, 0x99, 0x9A, 0x9B, UNSPECIFIED}
 """Reasons for a DISCONNECT that something we sent may have caused."""
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _PINGREQ: Final = b"\xc0\x00"
+_CONNECT_NS: Final = 60 * SECOND
+"""Connecting blocks: five seconds for each address, and a resolver may take half a minute."""
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class Link(ABC):
         self._raw_partly = False
         self._tcp: Tcp | None = None
         self._up_at = 0
+        self._beat_ns = 0
         self._stop = threading.Event()
         self._backoff = Backoff()
         self._wake_r, self._wake_w = socket.socketpair()
@@ -146,6 +150,14 @@ class Link(ABC):
         """True while the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def beat_ns(self) -> int:
+        """When the thread last was at work, on the steady clock; later than now while it connects.
+
+        A thread that has not been started has nothing to do, and beats.
+        """
+        return self._beat_ns if self._thread.ident else self.wiring.clock.monotonic_ns()
+
     # --- the thread --------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -162,9 +174,16 @@ class Link(ABC):
                 up_for_s = (clock.monotonic_ns() - self._up_at) / 1e9 if self._up_at else 0.0
                 taken = self._loss.code == TAKEN_OVER
                 wait_s = self._backoff.next_s(up_for_s=up_for_s, taken_over=taken)
-                clock.wait(self._stop, int(wait_s * 1e9))
+                self._rest(int(wait_s * 1e9))
         self._wake_r.close()
         self._wake_w.close()
+
+    def _rest(self, wait_ns: int) -> None:
+        clock = self.wiring.clock
+        while wait_ns > 0 and not self._stop.is_set():
+            self._beat_ns = clock.monotonic_ns()
+            clock.wait(self._stop, min(SECOND, wait_ns))
+            wait_ns -= SECOND
 
     def _one_connection(self) -> None:
         """Connect and serve until the connection ends. Raises nothing."""
@@ -184,6 +203,7 @@ class Link(ABC):
 
     def _connect(self) -> Client:
         broker = self.wiring.broker
+        self._beat_ns = self.wiring.clock.monotonic_ns() + _CONNECT_NS
         address = Address.of(broker.url)
         protocol = self.dialect.choose(self.name)
         client = self.new_client(protocol)
@@ -244,7 +264,7 @@ class Link(ABC):
                     self._tcp.answer()
             if client.socket() is None or self._write(client, sock, hit):
                 return
-            now = clock.monotonic_ns()
+            now = self._beat_ns = clock.monotonic_ns()
             if reading and now >= patient_until:
                 client.loop_misc()
             elif not reading:

@@ -1,6 +1,6 @@
 """memory://: an in-process bus with no threads, for tests, replays and `sensorweir test`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from config.topics import TopicFilter
@@ -37,6 +37,11 @@ class MemoryTransport:
     def connected(self) -> bool:
         """True between `start` (or `restore`) and `stop` (or `cut`)."""
         return self._connected
+
+    @property
+    def beats(self) -> Mapping[str, Callable[[], int]]:
+        """None: there is no thread."""
+        return {}
 
     @property
     def recalled(self) -> bool:

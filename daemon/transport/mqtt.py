@@ -6,7 +6,7 @@ supervision; paho's threads and its reconnecting are not used.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from daemon.messages import Message
@@ -39,6 +39,11 @@ class MqttTransport:
     def alive(self) -> bool:
         """True while both threads run; `connected` says whether they have a connection."""
         return (self._ingest.alive or self._recalling) and self._egress.alive
+
+    @property
+    def beats(self) -> Mapping[str, Callable[[], int]]:
+        """Of both threads."""
+        return {"ingest": lambda: self._ingest.beat_ns, "egress": lambda: self._egress.beat_ns}
 
     @property
     def recalled(self) -> bool:

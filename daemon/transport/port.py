@@ -84,6 +84,11 @@ class Transport(Protocol):
         """
         ...
 
+    @property
+    def beats(self) -> Mapping[str, Callable[[], int]]:
+        """{thread: when it last was at work, nanoseconds of the steady clock}, for the watchdog."""
+        ...
+
     def status(self) -> dict[str, Any]:
         """What is known of each connection, for people and for `/readyz`; JSON types only."""
         ...
