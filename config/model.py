@@ -8,9 +8,10 @@ resolves it for each series.
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from config.alert import Alert, Bound, Severity, When
+from config.broker import Broker, Tls
 from config.params import Options
 from config.record import Record
 from config.state import State
@@ -27,7 +28,6 @@ from config.terms import (
     Reference,
     Text,
     is_name,
-    text,
 )
 from config.topics import FilterText, TemplateText
 from config.units import Duration, Size
@@ -38,6 +38,7 @@ __all__ = [
     "SECOND",
     "Alert",
     "Bound",
+    "Broker",
     "Name",
     "Number",
     "OneOrMore",
@@ -45,43 +46,10 @@ __all__ = [
     "Reference",
     "Severity",
     "Text",
+    "Tls",
     "When",
     "is_name",
 ]
-
-
-class Tls(Options):
-    """How the broker proves who it is, and how we do."""
-
-    ca: str | None = Field(None, description="File of trusted authorities; default: the system's.")
-    cert: str | None = Field(None, description="Our certificate file, for mutual TLS.")
-    key: str | None = Field(None, description="Key file of our certificate.")
-    insecure: bool = Field(False, description="Accept any certificate. For trials only.")
-
-
-class Broker(Options):
-    """Where the broker is and how to log in."""
-
-    url: str = Field(
-        "mqtt://localhost:1883",
-        pattern=r"^((mqtts?|wss?)://[^/\s:]+(:\d{1,5})?(/\S*)?|unix:/\S+|memory://\S*)$",
-        description="mqtt, mqtts, ws, wss or unix address; memory:// stays inside the process.",
-    )
-    username: str | None = None
-    password: SecretStr | None = Field(
-        None, description="Better from a file: ${file:/run/secrets/mqtt}."
-    )
-    protocol: Annotated[Literal["auto", "5", "3.1.1"], BeforeValidator(text)] = Field(
-        "auto", description="auto tries MQTT 5 and falls back to 3.1.1 where refused."
-    )
-    client_id: str | None = Field(
-        None, max_length=60, description="Default: sensorweir-<gateway>. Unique per broker."
-    )
-    keepalive: Duration = Field(20 * SECOND, ge=5 * SECOND, le=3600 * SECOND)
-    session_expiry: Duration = Field(
-        7 * 86_400 * SECOND, description="How long the broker keeps our messages while we are away."
-    )
-    tls: Tls | None = None
 
 
 class Limits(Options):

@@ -64,7 +64,7 @@ def guarded(tmp_path):
 
 def test_who_may_ask_is_answered_and_who_may_not_has_no_effect(guarded, daemons, closing):
     config = gateway(guarded.url, NAME, {"hot": HOT}, command_topic=COMMAND)
-    config["broker"]["username"] = NAME
+    config["broker"] |= {"username": f"{NAME}-in", "publish_as": {"username": f"{NAME}-out"}}
     config["sources"] = {"boilers": {"topic": "plant/{site}/{device}/telemetry"}}
     operator = closing(Person(guarded.port, "operator", "alerts/#", "state/#", ANSWERS))
     dashboard = closing(Person(guarded.port, "dashboard", "alerts/#"))

@@ -79,9 +79,8 @@ class Egress(Link):
     def new_client(self, protocol: MQTTProtocolVersion) -> Client:
         """A client with a will."""
         self._protocol = protocol
-        client = new_client(
-            self.wiring.broker, f"{self.wiring.client_id}-out", protocol, clean=True
-        )
+        broker = self.wiring.broker.publisher
+        client = new_client(broker, f"{self.wiring.client_id}-out", protocol, clean=True)
         client.on_publish = self.guarded(self._on_publish)
         client.on_subscribe = self.guarded(self._on_subscribe)
         client.on_message = self.guarded(self._on_message)
