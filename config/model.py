@@ -341,3 +341,8 @@ class Gateway(Options):
     )
     sources: dict[Name, Source] = Field(default_factory=dict)
     pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
+
+    @property
+    def client_id(self) -> str:
+        """What the client ids of our connections begin with."""
+        return self.broker.client_id or f"sensorweir-{self.gateway}"

@@ -77,7 +77,7 @@ class App:
         self.transport = make_transport(
             Wiring(
                 broker=gateway.broker,
-                client_id=gateway.broker.client_id or f"sensorweir-{gateway.gateway}",
+                client_id=gateway.client_id,
                 inbox=self.inbox,
                 outbox=self.outbox,
                 ledger=self.ledger,

@@ -123,18 +123,27 @@ class SystemClock:
 
 def _machine() -> Machine:
     boot = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return Machine(time.time_ns, lambda: time.clock_gettime_ns(boot), _synchronised())
+    kept = kernel_clock()
+    return Machine(time.time_ns, lambda: time.clock_gettime_ns(boot), lambda: kept() is True)
 
 
-def _synchronised() -> Callable[[], bool]:
-    """Asks the kernel: adjtimex(2) of Linux, which any user may read; elsewhere nobody knows."""
+def kernel_clock() -> Callable[[], bool | None]:
+    """Asks the kernel whether something keeps the wall clock right; None where it does not say.
+
+    adjtimex(2) of Linux, which any user may read and a system call filter may forbid.
+    """
     try:
         adjtimex = ctypes.CDLL(None).adjtimex
     except (OSError, AttributeError):
-        return lambda: False
+        return lambda: None
     # All zero: read only. Its result is the state of the clock, -1 where it is not permitted.
     timex = ctypes.create_string_buffer(TIMEX_BYTES)
-    return lambda: adjtimex(timex) not in (-1, TIME_ERROR)
+
+    def ask() -> bool | None:
+        state = adjtimex(timex)
+        return None if state == -1 else state != TIME_ERROR
+
+    return ask
 
 
 class ManualClock:

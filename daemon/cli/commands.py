@@ -5,13 +5,14 @@ import typer
 
 def register(app: typer.Typer) -> None:
     """Mount the commands. Only light modules are imported here, so that --help stays fast."""
-    from daemon.cli import demo, echo, operators, replay, run, schema, test, validate
+    from daemon.cli import demo, doctor, echo, operators, replay, run, schema, test, validate
     from device_sim import cli as sim
 
     app.command("run")(run.run)
     app.command("validate")(validate.validate)
     app.command("test", help=test.HELP)(test.run_tests)
     app.command("replay", help=replay.HELP)(replay.replay)
+    app.command("doctor", help=doctor.HELP)(doctor.doctor)
     app.command("demo")(demo.demo)
     app.command("echo")(echo.echo)
     app.command("schema")(schema.schema)
