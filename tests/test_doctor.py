@@ -85,6 +85,7 @@ def test_the_window_over_the_commit_delay_is_the_most_that_can_come():
     old = found(with_report(protocol="3.1.1"), 100 * MS)["broker.window"]
     assert (old.level, "at most 200 messages/s" in old.means) == ("warn", True)
     assert "no limit" in found(GOOD)["broker.window"].means
+    assert "no limit" in found(GOOD, 0)["broker.window"].means
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,13 @@ def test_sync_times_are_told_as_they_are(tmp_path):
     slow = on_disk(tmp_path, usual)["sync"]
     assert slow.level == "warn"
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_without_a_delay_the_disk_alone_counts(tmp_path):
+    for time_ms, level in ((10, "ok"), (11, "warn")):
+        clock = ManualClock()
+        slow = SlowDisk(clock, [time_ms] * 200)
+        assert check_disk(place(tmp_path, delay_ms=0), clock, slow)[0].level == level
 
 
 def test_a_very_slow_disk_does_not_keep_people_waiting(tmp_path):

@@ -35,7 +35,7 @@ def filters(gateway: Gateway) -> list[str]:
 
 
 def check_broker(gateway: Gateway, report: Report, commit_delay_ns: int | None) -> list[Finding]:
-    """`commit_delay_ns`: how long acknowledgements wait for the disk; None when they do not."""
+    """`commit_delay_ns`: how long acknowledgements wait for others; 0 or None when they do not."""
     found = [_privacy(gateway.broker)]
     if report.error:
         return [*found, _unreachable(gateway.broker, report.error)]
@@ -153,10 +153,10 @@ def _protocol(broker: Broker, protocol: str) -> Finding:
 
 def _window(protocol: str, commit_delay_ns: int | None) -> Finding:
     name = "broker.window"
-    if commit_delay_ns is None:
+    if not commit_delay_ns:
         return ok(
             name,
-            "messages are acknowledged at once, no state is kept",
+            "messages are acknowledged without delay",
             "the broker's window sets no limit to what comes in",
         )
     window, whose = (RECEIVE_MAXIMUM, "ours") if protocol == "5" else (WINDOW_311, "the broker's")
