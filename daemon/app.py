@@ -15,8 +15,7 @@ from typing import Final
 from config.errors import ConfigError
 from config.load import Loaded
 from config.model import Gateway
-from config.topics import TopicTemplate
-from daemon.canary import Canary
+from daemon.canary import Canary, canary_topic
 from daemon.clock import EARLIEST_NS, SECOND, Clock
 from daemon.durability import Durability
 from daemon.durable.recorder import make_recorder
@@ -46,7 +45,6 @@ DRAIN_S: Final = 5.0
 TIME_WAIT_NS: Final = 60 * SECOND
 """How long a gateway that just booted, with a clock that was never set, is given to hear of the
 time before samples are taken; the broker keeps them meanwhile."""
-CANARY: Final = "sensorweir/{gateway}/canary"
 LINGER_NS: Final = 2_000_000
 """Rest after a turn that took messages: a turn of one costs as much as a turn of fifty."""
 
@@ -73,7 +71,7 @@ class App:
         self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
         self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
         status = Status(gateway, loaded.files, clock)
-        canary = TopicTemplate.parse(CANARY).render({"gateway": gateway.gateway})
+        canary = canary_topic(gateway)
         self.transport = make_transport(
             Wiring(
                 broker=gateway.broker,

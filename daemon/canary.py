@@ -9,6 +9,8 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from config.model import Gateway
+from config.topics import TopicTemplate
 from daemon.clock import SECOND, Clock
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,11 @@ log = logging.getLogger(__name__)
 EVERY_NS: Final = 10 * SECOND
 LOST_NS: Final = 30 * SECOND
 """So long without an answer while connected means that there will be none."""
+
+
+def canary_topic(gateway: Gateway) -> str:
+    """Where it flies: sensorweir/<gateway>/canary."""
+    return TopicTemplate.parse("sensorweir/{gateway}/canary").render({"gateway": gateway.gateway})
 
 
 class Canary:

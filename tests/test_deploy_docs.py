@@ -15,8 +15,9 @@ from tests.deployed import DEPLOY
 TEXT = (DEPLOY / "OPERATING.md").read_text()
 
 
-def test_every_metric_is_one():
-    made = Gateway.model_validate({"broker": {"url": "memory://"}})
+def test_every_metric_is_one(tmp_path):
+    kept = {"folder": str(tmp_path), "size": "64MiB"}
+    made = Gateway.model_validate({"broker": {"url": "memory://"}, "state": kept})
     app = App(Loaded(made, (), ()), lambda: None, ManualClock())
     known = set()
     for family in registry(app.ledger, app._gauges()).collect():
@@ -24,6 +25,7 @@ def test_every_metric_is_one():
             {family.name, f"{family.name}_total"} if family.type == "counter" else {family.name}
         )
     named = set(re.findall(r"(?<![/\w])sensorweir_[a-z_]+", TEXT))  # a file's name follows a slash
+    app.durability.close(app.engine)
     assert named - known == set()
     assert len(named) > 10
 

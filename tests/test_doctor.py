@@ -14,7 +14,7 @@ import pytest
 from config.model import Broker, Gateway
 from daemon.clock import EARLIEST_NS, ManualClock
 from daemon.doctor import disk, machine
-from daemon.doctor.broker import canary_topic, check_broker
+from daemon.doctor.broker import check_broker
 from daemon.doctor.disk import Place, check_disk
 from daemon.doctor.finding import Level
 from daemon.durable.disk import OsDisk
@@ -120,12 +120,6 @@ def test_who_cannot_be_reached_is_one_finding(error, way_out):
 )
 def test_who_can_read_along(more, level):
     assert found(GOOD, **more)["broker.privacy"].level == level
-
-
-def test_the_canary_flies_beside_the_status():
-    assert canary_topic(plant()) == "sensorweir/gateway/canary"
-    bare = Gateway.model_validate({"gateway": "g1", "status_topic": "{gateway}"})
-    assert canary_topic(bare) == "canary"
 
 
 def test_who_publishes_is_somebody_else_where_asked_for():
@@ -306,14 +300,17 @@ def written(folder, **more) -> Path:
 
 
 def test_for_machines(tmp_path):
-    path = written(tmp_path, record={"folder": str(tmp_path / "record")})
+    kept = {what: {"folder": str(tmp_path / what)} for what in ("record", "state")}
+    path = written(tmp_path, **kept)
     done = run(path, "--format", "json", "--kernel-cache", str(tmp_path))
     said = json.loads(done.stdout)
     assert (done.returncode, said["ok"], done.stderr) == (1, False, "")
     levels = {f["check"]: f["level"] for f in said["findings"]}
     assert levels["broker.reach"] == "fail"
     assert levels["install.packages"] == "ok"
-    assert {"kernels.cache", "machine.clock", "machine.files", "record.sync"} <= set(levels)
+    assert {"kernels.cache", "machine.clock", "machine.files", "record.sync", "state.sync"} <= set(
+        levels
+    )
     assert all(f["means"] and f["seen"] for f in said["findings"])
 
 

@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from config.model import Gateway
+from daemon.canary import canary_topic
 from daemon.clock import SystemClock
-from daemon.doctor.broker import canary_topic, check_broker, filters
+from daemon.doctor.broker import check_broker, filters
 from daemon.transport import probe as probing
 from daemon.transport.probe import probe
 from tests.daemons import gateway, hot

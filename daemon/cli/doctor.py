@@ -77,9 +77,10 @@ def doctor(
 
 def _findings(gateway: "Gateway", cache: Path | None, clock: "Clock") -> "Iterable[Finding]":
     """All checks, one after the other; the slow ones last."""
+    from daemon.canary import canary_topic
     from daemon.cli import foreign_package
     from daemon.cli.run import default_cache
-    from daemon.doctor.broker import canary_topic, check_broker, filters
+    from daemon.doctor.broker import check_broker, filters
     from daemon.doctor.disk import check_disk
     from daemon.doctor.finding import warn
     from daemon.doctor.machine import check_clock, check_files, check_install, check_kernels
@@ -121,12 +122,11 @@ def _findings(gateway: "Gateway", cache: Path | None, clock: "Clock") -> "Iterab
 def _places(gateway: "Gateway") -> "list[Place]":
     from daemon.doctor.disk import Place
 
-    kept = {"state": getattr(gateway, "state", None), "record": gateway.record}
-    return [
-        Place(what, Path(options.folder), options.size, options.commit_delay)
-        for what, options in kept.items()
-        if options is not None
-    ]
+    made = []
+    for what, kept in (("state", gateway.state), ("record", gateway.record)):
+        if kept is not None:
+            made.append(Place(what, Path(kept.folder), kept.size, kept.commit_delay))
+    return made
 
 
 def _show(finding: "Finding") -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from config.model import Broker, Gateway
 from config.topics import TopicFilter, TopicTemplate
+from daemon.canary import canary_topic
 from daemon.doctor.finding import Finding, fail, ok, warn
 from daemon.transport.ingest import RECEIVE_MAXIMUM
 from daemon.transport.probe import VERSION_TOPIC, Report
@@ -16,13 +17,6 @@ WINDOW_311: Final = 20
 PACKET_BYTES_MIN: Final = 65_536
 NOBODY_LISTENS: Final = 0x10
 _VERSION: Final = re.compile(r"mosquitto version (\d+)\.(\d+)\.(\d+)")
-
-
-def canary_topic(gateway: Gateway) -> str:
-    """Beside the gateway's status: sensorweir/<gateway>/canary."""
-    status = TopicTemplate.parse(gateway.status_topic).render({"gateway": gateway.gateway})
-    before, slash, _ = status.rpartition("/")
-    return f"{before}{slash}canary"
 
 
 def filters(gateway: Gateway) -> list[str]:
