@@ -13,7 +13,7 @@ from daemon.doctor.broker import check_broker, filters
 from daemon.transport import probe as probing
 from daemon.transport.probe import probe
 from tests.daemons import gateway, hot
-from tests.deployed import DEPLOY, GATEWAY, deployed, make_tls
+from tests.deployed import DEPLOY, GATEWAY, Visitor, deployed, make_tls
 from tests.test_doctor import run
 from tests.wires import until
 
@@ -140,6 +140,27 @@ def test_a_broker_that_never_answers_is_given_up(monkeypatch):
         for wire, _ in kept:
             wire.close()
     assert report.error == "no answer within 0.2 s"
+
+
+def test_the_daemon_works_with_what_deploy_gives_it(broker, daemons, closing, tmp_path):
+    """Two certificates, the roles of the list, state on disk: from a device to a person."""
+    config = configuration(broker) | {
+        "http": {"listen": "127.0.0.1:0"},
+        "log": {"format": "json"},
+        "state": {"folder": str(tmp_path / "state"), "size": "64MiB"},
+        "pipelines": {
+            "hot": hot() | {"alert": {"when": {"above": 90}, "topic": "alerts/{device}"}}
+        },
+    }
+    daemon = daemons(config)
+    operator = closing(Visitor(broker, "operator", filters=["alerts/#", "state/#"]))
+    b7 = closing(Visitor(broker, "b7"))
+    assert b7.publish("plant/north/boiler/b7/telemetry", b'{"temperature": 95}') == 0
+    until(lambda: len(operator.got) == 2)
+    assert {topic for topic, _ in operator.got} == {"alerts/b7", "state/alerts/b7"}
+    until(lambda: json.loads(daemon.get("/readyz")[1])["status"] == "ready")
+    assert daemon.metrics()["outputs_discarded"] == 0
+    assert daemon.metrics()["time_held"] == 0, "the canary came back"
 
 
 def test_a_daemon_that_runs_is_not_disturbed(mosquitto, daemons, tmp_path):
