@@ -172,7 +172,7 @@ class Journal:
 
     def add(self, block: Block, taken: Sequence[Message] = ()) -> None:
         """An entry; `taken` are acknowledged when it is durable, those left out included."""
-        size = MESSAGE_BYTES + sum([len(m[0]) + len(m[1]) + MESSAGE_BYTES for m in taken])
+        size = sum([len(m[0]) + len(m[1]) + MESSAGE_BYTES for m in taken])
         if isinstance(block, Turn):
             size += sum(len(p.outgoing.payload) + MESSAGE_BYTES for p in block.outputs)
             self.follow(block, note=False)

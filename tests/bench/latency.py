@@ -26,9 +26,10 @@ START_S = 120
 CONFIG = """
 gateway: bench
 broker: {{url: "{url}"}}
-http: {{enabled: false}}
+http: {http}
 limits: {{series_max: 20000}}
 log: {{format: json, level: warning}}
+state: {state}
 sources:
   plant:
     topic: plant/{{site}}/{{device}}
@@ -55,9 +56,9 @@ pipelines:
 class Daemon:
     """The daemon as a process, known to work when a hot sample has led to an alert."""
 
-    def __init__(self, broker, qos, folder):
+    def __init__(self, broker, qos, folder, state="null", http="{enabled: false}"):
         path = folder / f"gateway-{qos}.yaml"
-        path.write_text(CONFIG.format(url=broker.url, qos=qos))
+        path.write_text(CONFIG.format(url=broker.url, qos=qos, state=state, http=http))
         self.log = (folder / f"daemon-{qos}.log").open("w+b")
         command = [sys.executable, "-m", "daemon", "run", str(path), "--kernel-cache", str(CACHE)]
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd=ROOT)
@@ -89,7 +90,7 @@ class Daemon:
         return self.log.read().decode()
 
 
-def run(broker, rate, qos, seconds, folder):
+def run(broker, rate, qos, seconds, folder, state="null"):
     """Latency and costs of one run, as one row of the table."""
     heard = []
 
@@ -99,7 +100,7 @@ def run(broker, rate, qos, seconds, folder):
 
     listener = Listener(broker.url, ["alerts/#"], on_message)
     listener.start()
-    daemon = Daemon(broker, qos, folder)
+    daemon = Daemon(broker, qos, folder, state)
     try:
         daemon.wait(broker, heard)
         heard.clear()
