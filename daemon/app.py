@@ -83,6 +83,7 @@ class App:
                 birth=status.birth(),
                 will=status.will(),
                 canary_topic=canary,
+                commit_delay_ns=gateway.state.commit_delay if gateway.state else 0,
                 on_session_lost=self._session_lost,
                 # What is somewhat too big is received, rejected and counted; a broker that is
                 # told a smaller limit drops it without a word.
@@ -123,7 +124,7 @@ class App:
         if durability.found and durability.found.lost:
             self.gaps.note("state", "log_damaged")
         if durability.goes_on and isinstance(self.transport, MqttTransport):
-            self.transport.go_on(durability.journal.duplicates.session)
+            self.transport.go_on(durability.journal.duplicates.session, engine.filters())
         return engine
 
     def warm_up(

@@ -172,25 +172,38 @@ class Durable:
     # --- the committer's side ----------------------------------------------------------------
 
     def _work(self) -> None:
+        ended = False
         try:
-            while not self._closing:
+            while not (self._closing or self.failed):
                 self.beat_ns = self._clock.monotonic_ns()
                 if self._clock.wait(self._urgent, QUIET_NS):
                     self._urgent.clear()
                     self._clock.wait(self._soon, self._delay_ns)
                     self._soon.clear()
-                self._commit()
+                self.commit()
+            self.commit()
+            ended = True
+        finally:
+            if not (ended or self.failed):
+                self._fail("a fault of ours, see the traceback")
+
+    def commit(self) -> None:
+        """Make durable what was added, and let it have its effects; in one thread only."""
+        if self.failed:
+            return
+        try:
             self._commit()
         except (LogError, BlockError, OSError) as error:
             self._fail(str(error))
-        finally:
-            if not (self.failed or self._closing):
-                self._fail("a fault of ours, see the traceback")
 
     def _commit(self) -> None:
         try:
             done = self.journal.commit()
         except LogFull as error:
+            if self.journal.make_room():
+                self._urgent.set()
+                self._soon.set()
+                return
             if not self.stalled:
                 facts = {"why": str(error)}
                 log.error(

@@ -11,6 +11,9 @@ from daemon.messages import DROP_ORDER, Kind, Outgoing
 
 log = logging.getLogger(__name__)
 
+BACKLOG: Final = 1000
+"""With more waiting than that, alerts and answers overtake windows and samples."""
+_URGENT: Final[tuple[Kind, ...]] = ("status", "alert", "state", "answer")
 STRIKES_MAX: Final = 2
 """Connections that one output alone may cost before it is set aside."""
 
@@ -95,6 +98,7 @@ class Outbox:
     def take(self, most: int, in_flight_max: int) -> list[Parcel]:
         """The next outputs in order, at most `most` and so that `in_flight_max` is kept.
 
+        In order of `put`; behind a backlog, what somebody waits for comes before the rest.
         While one of several outputs is suspected of making the broker hang up, they come one
         at a time.
         """
@@ -102,8 +106,11 @@ class Outbox:
         with self._lock:
             if self._alone:
                 in_flight_max = 1
+            behind = sum(map(len, self._waiting.values())) > BACKLOG
             while len(taken) < most and len(self._in_flight) < in_flight_max:
                 heads = [q for q in self._waiting.values() if q]
+                if behind:
+                    heads = [q for kind in _URGENT if (q := self._waiting[kind])] or heads
                 if not heads:
                     break
                 parcel = min(heads, key=_head_token).popleft()

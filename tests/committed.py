@@ -72,7 +72,7 @@ class Committed:
         self.durability.turned(self.engine)
 
     def commit(self):
-        self.durability.outlet._commit()
+        self.durability.outlet.commit()
 
     def checkpoint(self, engine=None):
         checkpointer = self.durability.checkpointer

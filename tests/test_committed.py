@@ -1,11 +1,16 @@
 """With state: what is acknowledged is on disk, and a daemon that dies goes on as if it had not."""
 
+import errno
 import json
 
 import numpy as np
 import pytest
 
+from daemon import durability
+from daemon.durable.disk import OsFile
+from daemon.durable.tape import Tape
 from daemon.ledger import Count
+from daemon.replay import Replay
 from tests.committed import MS, Committed
 from tests.graphs import T0
 
@@ -254,3 +259,133 @@ def windows(daemon):
 
 def _bytes(pair):
     return pair[0], pair[1].encode()
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Says what the disk does instead of writing and syncing."""
+    broken = {}
+
+    def breaking(name):
+        whole = getattr(OsFile, name)
+
+        def method(file, *args):
+            if name in broken:
+                raise OSError(broken[name], "told to")
+            return whole(file, *args)
+
+        monkeypatch.setattr(OsFile, name, method)
+
+    breaking("write")
+    breaking("sync")
+    return broken
+
+
+def test_a_full_disk_holds_everything_up_until_there_is_space(made, disk):
+    daemon = made()
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    disk["write"] = errno.ENOSPC
+    daemon.durability.outlet._closing = True  # do not wait for space here
+    daemon.commit()
+    daemon.commit()
+    assert "told to" in daemon.durability.outlet.stalled
+    assert daemon.durability.degraded[0].startswith("no space for the log")
+    assert daemon.transport.acknowledged == []
+    daemon.transport.publish(*_bytes(sent("d0", 1, 10)))
+    daemon.turn()
+    del disk["write"]
+    daemon.commit()
+    assert daemon.durability.outlet.stalled == ""
+    assert len(daemon.transport.acknowledged) == 2
+    daemon.die()
+    assert daemon.durability.found.messages == 2
+
+
+def test_a_full_disk_takes_from_what_is_kept_for_looking_back(made, monkeypatch):
+    monkeypatch.setattr(durability, "SEGMENTS", 60_000)
+    daemon = made(state={"size": "64MiB"})
+    for i in range(60):
+        daemon.transport.publish(*_bytes(sent(f"d{i}", 0, 10)))
+        daemon.turn()
+        daemon.commit()
+    for _ in range(2):
+        daemon.checkpoint()
+        daemon.transport.publish(*_bytes(sent("d0", 1, 10)))
+        daemon.turn()
+        daemon.commit()
+    folder = daemon.durability.journal._log.folder
+    before = len(list(folder.glob("*")))
+    assert daemon.durability.journal.make_room()
+    assert len(list(folder.glob("*"))) < before / 2
+    assert not daemon.durability.journal.make_room()  # the rest is needed
+    daemon.die()
+    assert daemon.durability.goes_on
+
+
+def test_a_sync_that_fails_ends_it_and_acknowledges_nothing(made, disk):
+    daemon = made()
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    disk["sync"] = errno.EIO
+    daemon.commit()
+    assert "told to" in daemon.durability.outlet.failed
+    assert daemon.transport.acknowledged == []
+    del disk["sync"]
+    daemon.die()
+    daemon.turn()
+    daemon.commit()
+    assert len(daemon.transport.acknowledged) == 1
+    assert daemon.engine.graph.sources["boilers"].reorder.held == 1
+
+
+def test_a_session_that_is_lost_forgets_packet_ids(made):
+    daemon = made()
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    duplicates = daemon.durability.journal.duplicates
+    [again] = duplicates.fresh(
+        [m._replace(again=True, session=1) for m in daemon.transport._unacknowledged.values()]
+    )
+    assert duplicates.fresh([again]) == []
+    assert duplicates.fresh([again._replace(payload=b"{}")]) != []
+    assert duplicates.fresh([again._replace(session=2)]) != []
+
+
+def test_messages_that_nothing_tells_apart_are_never_taken_for_repeated(made):
+    sources = {"plain": {"topic": "plain/{device}"}}
+    pipelines = {"n": {"from": "plain", "alert": {"when": {"above": 1}}}}
+    daemon = made(pipelines=pipelines, sources=sources)
+    daemon.transport.publish("plain/a", b'{"t": 21}')
+    daemon.turn()
+    daemon.transport.acknowledge = lambda messages: None
+    daemon.commit()
+    daemon.die()
+    daemon.turn()
+    assert daemon.ledger.value(Count.MESSAGES_DUPLICATE) == 0
+
+
+def test_the_log_is_a_flight_recorder(made):
+    daemon = made()
+    for i in range(40):
+        daemon.clock.advance(200 * MS)
+        daemon.transport.publish(*_bytes(sent("d0", i / 5, 90 - i)))
+        daemon.turn()
+        daemon.commit()
+        if i in {10, 20, 30}:
+            daemon.checkpoint()
+        if i == 25:
+            daemon.die()
+    heard = [(o.topic, o.payload) for o in daemon.published("alert", "window", "state")]
+    notes = []
+    folder = daemon.durability.journal._log.folder.parent
+    played = list(Replay(Tape(folder), note=notes.append, prepare=lambda graph: None))
+    assert [(o.topic, o.payload) for m in played for o in m.outputs] == heard
+    assert notes == []
+    tape = Tape(folder)
+    records = [record for record in tape if record[0] > 25]  # the oldest segments were deleted
+    played = list(Replay(records, note=notes.append, prepare=lambda graph: None, state=tape.state))
+    again = [(o.topic, o.payload) for m in played for o in m.outputs]
+    assert again
+    assert again == heard[-len(again) :]
+    assert "checkpoint" in notes[-1]

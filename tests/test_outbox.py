@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import DROP_ORDER, Outgoing
-from daemon.outbox import Outbox
+from daemon.outbox import BACKLOG, Outbox
 
 
 def out(kind="alert", topic="t", payload=b"12345"):
@@ -223,3 +223,12 @@ def test_compacting_states_stays_linear_and_right(ids):
         kept[parcel.outgoing.topic] = parcel.outgoing.payload
     assert kept == newest
     assert ledger.balance() == []
+
+
+def test_behind_a_backlog_alerts_come_before_windows_and_each_kind_in_order():
+    box, _ = outbox(5000)
+    box.put([out("window", f"w{i}") for i in range(BACKLOG)])
+    box.put([out(topic="a0"), out(topic="a1")])
+    assert topics(box.take(3, 100)) == ["a0", "a1", "w0"]
+    box.put([out(topic="a2")])
+    assert topics(box.take(1, 100)) == ["w1"]  # no backlog any more: as they came

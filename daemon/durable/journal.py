@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from daemon.durable.blocks import Begins, Block, BlockError, Reload, Start, Turn, Unpacker, pack
-from daemon.durable.checkpoint import Checkpoints, Pieces
+from daemon.durable.checkpoint import KEPT, Checkpoints, Pieces
 from daemon.durable.duplicates import Duplicates
 from daemon.durable.outputs import outputs_of, pack_outputs
 from daemon.durable.port import Log
@@ -128,6 +128,8 @@ class Journal:
         self._records: deque[bytes] = deque()
         self._committing: list[Entry] = []
         self._ends: deque[tuple[int, int]] = deque()
+        self._kept: deque[int] = deque(maxlen=KEPT)
+        """The first record that each checkpoint needs, as far as they were written by us."""
         self.log_bytes = 0
         """Written to the log since the start."""
 
@@ -249,7 +251,13 @@ class Journal:
         while self._ends and self._ends[0][0] <= snapshot.number:
             lsn = self._ends.popleft()[1]
         self._ends.appendleft((snapshot.number, lsn))
-        return self._checkpoints.write({**sections, **snapshot.sections(lsn)})
+        size = self._checkpoints.write({**sections, **snapshot.sections(lsn)})
+        self._kept.append(lsn + 1)
+        return size
+
+    def make_room(self) -> bool:
+        """Give up what was kept only to be looked at; whether there was anything."""
+        return len(self._kept) > 1 and self._log.give_up(self._kept[0])
 
     def release(self) -> None:
         """What was read at the start has done no harm."""

@@ -119,6 +119,18 @@ class LocalLog:
                     "opening it again sets the damaged part aside"
                 )
 
+    def give_up(self, before: int) -> bool:
+        """Delete segments of which all records are older than that, to make room.
+
+        Never the newest; whether there was one. Raises `LogFailed`.
+        """
+        self._usable()
+        found = False
+        while len(self._segments) > 1 and self._segments[0].last < before:
+            self._delete_first()
+            found = True
+        return found
+
     def close(self) -> None:
         """Let go of the folder; what was not committed is forgotten."""
         if self._file is not None:
@@ -229,12 +241,16 @@ class LocalLog:
         """One at a time: segments that come back after a power cut must not leave a gap."""
         total = sum(segment.size for segment in self._segments)
         while total > self._bytes_max and len(self._segments) > 1:
-            try:
-                self._disk.unlink(self._segments[0].path)
-                self._disk.sync_folder(self.folder)
-            except OSError as error:
-                self._fail(error)
-            total -= self._segments.popleft().size
+            total -= self._segments[0].size
+            self._delete_first()
+
+    def _delete_first(self) -> None:
+        try:
+            self._disk.unlink(self._segments[0].path)
+            self._disk.sync_folder(self.folder)
+        except OSError as error:
+            self._fail(error)
+        self._segments.popleft()
 
 
 def _say(damaged: LogDamaged) -> None:

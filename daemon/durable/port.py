@@ -92,5 +92,8 @@ class Log(Protocol):
         deleted meanwhile is not.  Raises `LogUnreadable` rather than give a wrong record.
         """
 
+    def give_up(self, before: int) -> bool:
+        """Let go of some records older than that, to make room; whether there were any."""
+
     def close(self) -> None:
         """Let go of the folder; what was not committed is forgotten."""

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 RECEIVE_MAXIMUM: Final = 10_000
 """Bounds what the broker sends ahead of our acknowledgements: throughput is this over the time
 between acknowledgements, and each message waiting costs about 1.6 kB."""
+IN_FLIGHT_311: Final = 20
+"""What brokers send ahead of acknowledgements where a client cannot say; Mosquitto's default."""
 READS_PER_ROUND: Final = 256
 FILTERS_PER_SUBSCRIBE: Final = 100
 
@@ -36,6 +38,7 @@ class Ingest(Link):
         self._wanted: dict[str, int] = {}
         self._changed = False
         self._granted: dict[str, int] = {}
+        self._protocol = V5
         self._asked: dict[int, list[tuple[str, int]]] = {}
         self.refused: dict[str, str] = {}
         self._acks: deque[tuple[int, bytes]] = deque()
@@ -65,6 +68,14 @@ class Ingest(Link):
             self._acks.append((epoch, _pubacks(mids)))
             self.wake()
 
+    def go_on(self, session: int, filters: Iterable[str]) -> None:
+        """Before the first connection: an earlier run has left this session behind.
+
+        What it subscribed to, with whatever QoS, is asked for again or left.
+        """
+        self.session, self.expected = session, True
+        self._granted = dict.fromkeys(filters, -1)
+
     @property
     def settled(self) -> bool:
         """True when the broker has answered for every filter of the present set."""
@@ -80,6 +91,7 @@ class Ingest(Link):
 
     def new_client(self, protocol: MQTTProtocolVersion) -> Client:
         """A client of the persistent session, with manual acknowledgement."""
+        self._protocol = protocol
         client = new_client(
             self.wiring.broker, f"{self.wiring.client_id}-in", protocol, clean=False
         )
@@ -104,6 +116,7 @@ class Ingest(Link):
         self._asked.clear()
         self._raw.clear()
         self.refused.clear()
+        self._tell_ceiling()
         if not session_present:
             self._granted.clear()
             self.session += 1
@@ -215,6 +228,20 @@ class Ingest(Link):
             "The broker refuses a subscription, its messages will be missing",
             extra={"facts": {"filter": text, "reason": why}},
         )
+
+    def _tell_ceiling(self) -> None:
+        """What the window allows when acknowledgements wait for the disk."""
+        if self.wiring.commit_delay_ns and self._protocol != V5:
+            most = IN_FLIGHT_311 * 1_000_000_000 // self.wiring.commit_delay_ns
+            log.warning(
+                "MQTT 3.1.1 allows few messages in flight, which limits what can be taken",
+                extra={
+                    "facts": {
+                        "messages_per_s_max": most,
+                        "hint": "use a broker with MQTT 5, or a shorter state.commit_delay",
+                    }
+                },
+            )
 
     def _session_lost(self) -> None:
         self.wiring.ledger.count(Count.SESSIONS_LOST)

@@ -6,7 +6,7 @@ supervision; paho's threads and its reconnecting are not used.
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from daemon.messages import Message
@@ -81,9 +81,9 @@ class MqttTransport:
         """Number of the broker's session with us, see `Message.session`."""
         return self._ingest.session
 
-    def go_on(self, session: int) -> None:
-        """Before `start`: the session of before has this number."""
-        self._ingest.session, self._ingest.expected = session, True
+    def go_on(self, session: int, filters: Iterable[str]) -> None:
+        """Before `start`: an earlier run left a session of this number, with these filters."""
+        self._ingest.go_on(session, filters)
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Queue acknowledgements in order, for messages of the present connection."""

@@ -33,6 +33,8 @@ class Wiring:
     """Published by the broker when we vanish, and by us when we stop; on the topic of `birth`."""
     canary_topic: str = ""
     """Subscribed besides what is asked for; what `ask_canary` sends comes back on it."""
+    commit_delay_ns: int = 0
+    """How long acknowledgements wait for the disk; 0: for nothing."""
     packet_bytes_max: int = 256 * 1024
     """Largest packet that the broker may send us; it drops larger ones."""
     on_session_lost: Callable[[], None] = field(default=_ignore)
