@@ -5,11 +5,10 @@ goes on with them: the next samples then clear them, so that none stays active f
 """
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -17,14 +16,14 @@ from config.errors import printable
 from config.model import Gateway
 from config.topics import TopicFilter, TopicTemplate
 from daemon.commands import answer, parse
+from daemon.encode import Encoder
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message, Outgoing
+from daemon.retained import read
 from daemon.rows import RowReader
-from pipelines.alerting import Past
-from pipelines.events import Event, rfc3339_ns
+from pipelines.events import Event
 from pipelines.graph import Graph
 from pipelines.occurrence import Refused
-from pipelines.series import make_labels
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +34,12 @@ SOURCE: Final = "control"
 class Control:
     """Takes control messages out of the stream and applies them."""
 
-    def __init__(self, gateway: Gateway, state_filters: Sequence[str], ledger: Ledger) -> None:
+    def __init__(self, gateway: Gateway, encoder: Encoder, ledger: Ledger) -> None:
         self._ledger = ledger
         self._taken = [TopicFilter.parse(source.topic) for source in gateway.sources.values()]
         self._origin = f"/sensorweir/{gateway.gateway}/"
-        self._states = {text: TopicFilter.parse(text) for text in state_filters}
+        self._state_topic = encoder.state_topic
+        self._states = {text: TopicFilter.parse(text) for text in encoder.state_filters()}
         self._command = None
         if gateway.command_topic is not None:
             template = TopicTemplate.parse(gateway.command_topic)
@@ -147,21 +147,15 @@ class Control:
         """What goes on of it; and its end, where our own state knows that it has ended."""
         if not message.retain or not message.payload:
             return [], []  # our own words, as they come back while we listen
-        event = orjson.loads(message.payload)
-        origin, data = str(event["source"]), event["data"]
+        origin, labels, past = read(message)
         if not origin.startswith(self._origin):
             return [], []
         pipeline = origin.removeprefix(self._origin)
-        labels = make_labels({str(k): str(v) for k, v in data["labels"].items()})
-        past = Past(
-            active=data["state"] == "active",
-            since_ns=rfc3339_ns(data["since"]),
-            told_ns=rfc3339_ns(event["time"]),
-            value=_number(data["value"]),
-            worst=_number(data["worst"]),
-            level=data.get("level"),
-            data=data,
-        )
+        topic = self._state_topic(pipeline, labels)
+        if topic is None:
+            return [], []
+        if topic != message.topic:
+            raise ValueError("these labels have another topic")
         if graph.outlived(pipeline, labels, past):
             return [], [Outgoing(message.topic, b"", 1, True, "state")]
         return graph.recall(pipeline, labels, past), []
@@ -183,7 +177,3 @@ class Control:
             extra={"facts": {**facts, "by": printable(order.by or ""), "done": refused is None}},
         )
         return told, refused, facts
-
-
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)

@@ -17,7 +17,7 @@ from config.topics import TopicTemplate, safe
 from daemon.messages import Kind, Outgoing
 from pipelines import events, notices
 from pipelines.events import Event, rfc3339
-from pipelines.series import series_key
+from pipelines.series import Labels, series_key
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 _PUBLISHED: Final = {
@@ -48,7 +48,7 @@ class Encoder:
         route = self._routes[event.pipeline]
         if event.type in _PUBLISHED:
             return self._published(route, event)
-        topic, state_topic = route.alert(event)
+        topic, state_topic = route.alert(event.labels)
         told = Outgoing(topic, payload, route.alert_qos, False, "alert", properties, CONTENT_TYPE)
         if event.standing is None:
             stands: Event | None = event if _stays(event) else None
@@ -68,6 +68,14 @@ class Encoder:
             state_topic, payload, route.alert_qos, True, "state", properties, CONTENT_TYPE
         )
         return [told, state]
+
+    def state_topic(self, pipeline: str, labels: Labels) -> str | None:
+        """Where the state of an alert is kept; None for what is no pipeline with an alert.
+
+        Raises ValueError or KeyError for labels that cannot stand in a topic, or are missing.
+        """
+        route = self._routes.get(pipeline)
+        return route.alert(labels)[1] if route and route.state_filter() else None
 
     def state_filters(self) -> list[str]:
         """MQTT filters for the retained states of every alert."""
@@ -138,10 +146,10 @@ class _Route:
             self._publish = _template(spec.publish.topic)
             self.publish_qos, self.retain = spec.publish.qos, spec.publish.retain
 
-    def alert(self, event: Event) -> tuple[str, str]:
+    def alert(self, labels: Labels) -> tuple[str, str]:
         """Topics of an alert's events and of its retained state."""
-        topic = self._render(self._alert, event) or self._default(event)
-        return topic, self._render(self._state, event) or f"state/{topic}"
+        topic = self._render(self._alert, labels) or self._default(labels)
+        return topic, self._render(self._state, labels) or f"state/{topic}"
 
     def state_filter(self) -> str | None:
         """A filter for the retained states of this pipeline, None when it has no alert."""
@@ -173,22 +181,22 @@ class _Route:
             body = orjson.dumps({name: filled(value) for name, value in given.items()})
         else:
             body = str(filled(given)).encode() if given is not None else b""
-        return self._render(_template(self._undo.publish), event), body
+        return self._render(_template(self._undo.publish), event.labels), body
 
     def publish(self, event: Event) -> str:
         """Topic of a published sample or window."""
-        return self._render(self._publish, event) or self._default(event)
+        return self._render(self._publish, event.labels) or self._default(event.labels)
 
-    def _render(self, template: TopicTemplate | None, event: Event) -> str:
-        return template.render({**dict(event.labels), **self._fixed}) if template else ""
+    def _render(self, template: TopicTemplate | None, labels: Labels) -> str:
+        return template.render({**dict(labels), **self._fixed}) if template else ""
 
-    def _default(self, event: Event) -> str:
-        names = tuple([name for name, _ in event.labels])
+    def _default(self, labels: Labels) -> str:
+        names = tuple([name for name, _ in labels])
         template = self._defaults.get(names)
         if template is None:
             levels = "/".join(("alerts", "{pipeline}", *[f"{{{name}}}" for name in names]))
             template = self._defaults[names] = TopicTemplate.parse(levels)
-        return template.render({**dict(event.labels), **self._fixed})
+        return template.render({**dict(labels), **self._fixed})
 
 
 class _Notices:

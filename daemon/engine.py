@@ -213,7 +213,7 @@ class Engine:
                 self._fates[name] = stage.reorder.fate.tolist()
                 held = stage.reorder.held
                 self.ledger.count(Count.SAMPLES_RESTORED, held, source=name)
-        self._control: Control = Control(graph.gateway, self._encoder.state_filters(), self.ledger)
+        self._control: Control = Control(graph.gateway, self._encoder, self.ledger)
         self._router: Router = Router(graph.gateway.sources, self.ledger)
         self._readers = {
             name: SourceReader(name, stage.source, stage.table, graph.gateway.limits, self.ledger)
