@@ -216,7 +216,9 @@ class Engine:
         self._control: Control = Control(graph.gateway, self._encoder, self.ledger)
         self._router: Router = Router(graph.gateway.sources, self.ledger)
         self._readers = {
-            name: SourceReader(name, stage.source, stage.table, graph.gateway.limits, self.ledger)
+            name: SourceReader(
+                name, stage.source, stage.table, stage.quota, graph.gateway.limits, self.ledger
+            )
             for name, stage in graph.sources.items()
         }
 

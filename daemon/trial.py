@@ -269,7 +269,7 @@ def _writer(gateway: Gateway, name: str) -> Write | None:
     decoder = DECODERS[chosen]
     if decoder.writer is None:
         return None
-    wanted = Wanted.of(source, gateway.limits.readings_per_message_max)
+    wanted = Wanted.of(source, gateway.limits)
     made: Write = decoder.writer(decoder.options.model_validate(options), wanted)
     return made
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from config.model import Gateway, Source
+from config.model import Gateway, Limits, Source
 from config.model import Pipeline as Spec
 from config.tables import Table
 from pipelines import notices
@@ -17,6 +17,7 @@ from pipelines.occurrence import Order, Refused
 from pipelines.operator import Operator
 from pipelines.order import Arrivals, Rules
 from pipelines.pipeline import Pipeline
+from pipelines.quota import Quota
 from pipelines.reorder import Reorder
 from pipelines.series import Labels, SeriesTable
 from pipelines.values import with_tables
@@ -30,15 +31,16 @@ ROWS_MAX: Final = 2**31 - 1
 class SourceStage:
     """The series of one source, in order of event time."""
 
-    STATE = ("table", "reorder")
+    STATE = ("table", "quota", "reorder")
     REMADE = ("source",)
 
-    def __init__(self, source: Source, series_max: int, samples_max: int) -> None:
+    def __init__(self, source: Source, limits: Limits) -> None:
         self.source = source
-        self.table = SeriesTable(series_max)
+        self.table = SeriesTable(limits.series_max)
+        self.quota = Quota(limits)
         idle = -1 if source.idle_after is None else source.idle_after
         rules = Rules(source.lateness, source.future_max, idle, source.time is not None)
-        self.reorder = Reorder(self.table, rules, samples_max)
+        self.reorder = Reorder(self.table, rules, limits.reorder_samples_max)
 
     def flow(self, batch: Batch) -> Flow:
         """What was handed on last, and what came too late for it."""
@@ -72,9 +74,7 @@ class Graph:
             if keep and f"source {name}" in kept:
                 self.sources[name] = keep.sources[name]
             else:
-                self.sources[name] = SourceStage(
-                    source, limits.series_max, limits.reorder_samples_max
-                )
+                self.sources[name] = SourceStage(source, limits)
         for name in in_order(gateway):
             spec = with_tables(gateway.pipelines[name], operators, self.tables.current)
             if keep and f"pipeline {name}" in kept:

@@ -18,6 +18,7 @@ from daemon.decode.route import Router
 from daemon.decode.times import time_ns
 from daemon.ledger import Count, Ledger
 from daemon.messages import Message
+from pipelines.quota import Quota
 from pipelines.series import SeriesTable
 
 T = 1_700_000_000_000
@@ -31,8 +32,12 @@ class Rig:
         self.source = Source(**{"topic": "plant/{site}/{device}", **source})
         self.limits = limits or Limits()
         self.ledger, self.table = Ledger(), SeriesTable(rows)
-        self.reader = SourceReader("s", self.source, self.table, self.limits, self.ledger)
+        self.quota = Quota(self.limits)
+        self.reader = self.new_reader()
         self.seq = []
+
+    def new_reader(self):
+        return SourceReader("s", self.source, self.table, self.quota, self.limits, self.ledger)
 
     def read(self, *payloads, topic="plant/north/b7", retain=False):
         """[(channel, t_ns, value)] of these payloads."""
@@ -236,7 +241,7 @@ def test_one_device_cannot_take_every_row_and_a_full_table_keeps_the_old():
 def test_a_new_reader_on_the_same_table_goes_on_with_its_rows_and_its_limits():
     rig = Rig(limits=Limits(series_per_device_max=2))
     rig.read('{"a":1,"b":2}')
-    again = SourceReader("s", rig.source, rig.table, rig.limits, rig.ledger)
+    again = rig.new_reader()
     found = again.read([Message("plant/north/b7", b'{"b":1,"c":2}', 1, 1, ARRIVAL)])
     assert found.series.tolist() == [1]
 

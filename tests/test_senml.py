@@ -1,6 +1,7 @@
 """SenML: the examples of RFC 8428, section 5.1, and what is no SenML."""
 
 import json
+import resource
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from config.model import Limits, Source
 from daemon.decode.reader import SourceReader
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
+from pipelines.quota import Quota
 from pipelines.series import SeriesTable
 
 S = 1_000_000_000
@@ -23,7 +25,8 @@ class Read:
         source = {"topic": "d/{device}", "decode": {"senml": options}, "channels": channels}
         source |= {"time": {"field": "t", "unit": "s"}} if time else {}
         self.ledger, table = Ledger(), SeriesTable(100)
-        reader = SourceReader("s", Source.model_validate(source), table, Limits(), self.ledger)
+        spec, limits = Source.model_validate(source), Limits()
+        reader = SourceReader("s", spec, table, Quota(limits), limits, self.ledger)
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         out = reader.read([Message("d/x", body, 0, 0, ARRIVAL)])
         names = [dict(table.labels(row))["channel"] for row in out.series]
@@ -142,3 +145,20 @@ def test_one_bad_record_does_not_harm_the_others():
     read = Read([{"n": "a", "v": 1}, {"n": "b", "v": None}, {"n": "c", "v": 3}])
     assert [name for name, _, _ in read.rows] == ["a", "c"]
     assert read.rejected(Reason.BAD_SHAPE, Count.READINGS_REJECTED) == 1
+
+
+def test_a_name_too_long_is_never_put_together():
+    n = 1000
+    pack = [{"bn": "x" * 200_000, "n": "a", "v": 1}, *[{"n": str(i), "v": 1} for i in range(1, n)]]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    read = Read(pack, names="full")
+    assert (read.rows, read.rejected(Reason.KEY_TOO_LONG)) == ([], 1)
+    assert read.rejected(Reason.KEY_TOO_LONG, Count.READINGS_REJECTED) == n
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kB"
+
+
+def test_deep_and_wide_records_are_refused_by_their_reason():
+    assert Read(b"[" * 5000).rejected(Reason.TOO_DEEP) == 1
+    assert Read(b"\xff[]").rejected(Reason.BAD_UTF8) == 1
+    wide = {"n": "a", "v": 1} | {f"k{i}": 1 for i in range(300)}
+    assert Read([wide]).rejected(Reason.TOO_MANY_KEYS) == 1

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
+import orjson
 from pydantic import Field
 
-from config.model import Source
+from config.model import Limits, Source
 from config.params import Options
 from daemon.ledger import Reason
 
-KEYS_MAX: Final = 256
-KEY_BYTES_MAX: Final = 128
 DEPTH_MAX: Final = 4
 
 Path = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+){0,3}$", max_length=512)]
@@ -52,14 +51,25 @@ class Wanted:
     channels: dict[str, str] | None
     """channel → path; None is every numeric field."""
     readings_max: int
+    keys_max: int
+    """Fields of one reading."""
+    channel_bytes_max: int
+    """Name of a channel."""
 
     @classmethod
-    def of(cls, source: Source, readings_max: int) -> "Wanted":
+    def of(cls, source: Source, limits: Limits) -> "Wanted":
         """Read it from the configuration."""
         channels = source.channels
         if channels is not None and not isinstance(channels, dict):
             channels = {name: name for name in channels}
-        return cls(source.time.field if source.time else None, source.seq, channels, readings_max)
+        return cls(
+            source.time.field if source.time else None,
+            source.seq,
+            channels,
+            limits.readings_per_message_max,
+            limits.keys_per_reading_max,
+            limits.channel_bytes_max,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +84,14 @@ class Decoder:
     example: str
     writer: Callable[[Any, Wanted], Write] | None = None
     """The way back, by which tests of users make payloads; None when there is none."""
+
+
+def why_not_json(payload: bytes, error: orjson.JSONDecodeError) -> Reason:
+    """The reason for which orjson did not read a payload."""
+    if "depth limit" in error.msg or "ecursion limit" in error.msg:  # of newer and older orjson
+        return Reason.TOO_DEEP
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return Reason.BAD_UTF8
+    return Reason.BAD_JSON

@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from config.params import Options
 from daemon.decode.contract import (
-    KEYS_MAX,
     Decode,
     Decoder,
     Path,
@@ -17,6 +16,7 @@ from daemon.decode.contract import (
     RejectedError,
     Wanted,
     Write,
+    why_not_json,
 )
 from daemon.ledger import Reason
 
@@ -50,12 +50,12 @@ class JsonOptions(Options):
 def make(options: JsonOptions, wanted: Wanted) -> Decode:
     """A decoder for payloads of this shape."""
     pick = _pick(options, wanted)
-    time, seq = wanted.time, wanted.seq
+    time, seq, keys_max = wanted.time, wanted.seq, wanted.keys_max
 
     def read(item: Any, around: Any) -> Reading | Reason:
         if type(item) is not dict:
             return Reason.BAD_SHAPE
-        if len(item) > KEYS_MAX:
+        if len(item) > keys_max:
             return Reason.TOO_MANY_KEYS
         values = pick(item)
         if values is None:
@@ -70,7 +70,7 @@ def make(options: JsonOptions, wanted: Wanted) -> Decode:
         try:
             data = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
-            raise RejectedError(_reason(payload, error)) from None
+            raise RejectedError(why_not_json(payload, error)) from None
         if type(data) is dict and options.each is None:
             return [read(data, None)]
         items = data if options.each is None else get(data, options.each)
@@ -118,7 +118,7 @@ def _pick(options: JsonOptions, wanted: Wanted) -> _Pick:
 
     def nested(item: dict[str, Any]) -> Iterable[tuple[str, Any]] | None:
         holder = get(item, where)
-        return inner(holder) if type(holder) is dict and len(holder) <= KEYS_MAX else None
+        return inner(holder) if type(holder) is dict and len(holder) <= wanted.keys_max else None
 
     return nested
 
@@ -226,16 +226,6 @@ def _put(into: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         inner = inner.setdefault(part, {})
     inner[last] = value
     return into
-
-
-def _reason(payload: bytes, error: orjson.JSONDecodeError) -> Reason:
-    if "depth limit" in error.msg or "ecursion limit" in error.msg:  # of newer and older orjson
-        return Reason.TOO_DEEP
-    try:
-        payload.decode()
-    except UnicodeDecodeError:
-        return Reason.BAD_UTF8
-    return Reason.BAD_JSON
 
 
 DECODER = Decoder(

@@ -10,7 +10,6 @@ from config.model import Limits, Source
 from config.topics import TopicFilter
 from daemon.decode import DECODERS
 from daemon.decode.contract import (
-    KEY_BYTES_MAX,
     Absolute,
     Decode,
     Reading,
@@ -22,6 +21,7 @@ from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
 from pipelines.order import Arrivals
+from pipelines.quota import Device, Quota
 from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
 
 log = logging.getLogger(__name__)
@@ -29,13 +29,6 @@ log = logging.getLogger(__name__)
 SEQ_MAX: Final = 2**63 - 1
 EXCERPT_MAX: Final = 120
 _NAN: Final = float("nan")
-
-
-class _Device(NamedTuple):
-    """What is remembered of one topic."""
-
-    labels: dict[str, str]
-    rows: dict[str, int]
 
 
 class _Columns(NamedTuple):
@@ -52,15 +45,23 @@ class SourceReader:
     """Turns messages into samples; counts what cannot be one, and raises on nothing."""
 
     def __init__(
-        self, name: str, source: Source, table: SeriesTable, limits: Limits, ledger: Ledger
+        self,
+        name: str,
+        source: Source,
+        table: SeriesTable,
+        quota: Quota,
+        limits: Limits,
+        ledger: Ledger,
     ) -> None:
         self.name = name
         self._source, self._table, self._limits, self._ledger = source, table, limits, ledger
+        self._quota = quota
         self._filter = TopicFilter.parse(source.topic)
-        self._decode = _decoder(source, limits.readings_per_message_max)
+        self._decode = _decoder(source, limits)
         self._timed = source.time is not None
         self._unit = source.time.unit if source.time else "ns"
-        self._devices: dict[str, _Device] = {}
+        self._devices: dict[str, Device] = {}
+        """By topic."""
         self._per_device: dict[Labels, int] = {}
         for labels in table:
             base = without_channel(labels)
@@ -75,7 +76,18 @@ class SourceReader:
         """Samples in the order of arrival; NaN where a listed channel holds no number."""
         out = _Columns([], [], [], [], [])
         decode, bytes_max, timed = self._decode, self._limits.message_bytes_max, self._timed
+        each_ns, slack_ns, known = self._quota.each_ns, self._quota.slack_ns, self._devices.get
         for message in messages:
+            device, now_ns = known(message[0]), message[4]
+            if device is None:
+                device = self._meet(message.topic)
+            if device.full_ns < now_ns:
+                device.full_ns = now_ns + each_ns
+            elif device.full_ns - now_ns <= slack_ns:
+                device.full_ns += each_ns
+            else:
+                self._reject(Reason.RATE_LIMITED, message)
+                continue
             if len(message[1]) > bytes_max:
                 self._reject(Reason.TOO_BIG, message)
                 continue
@@ -87,15 +99,14 @@ class SourceReader:
             except RejectedError as rejected:
                 self._reject(rejected.reason, message)
                 continue
-            device = self._devices.get(message[0])
-            if device is None:
-                device = self._meet(message.topic)
             if len(readings) == 1:
-                refused = self._take(device, readings[0], message[4], out)
+                refused = self._take(device, readings[0], now_ns, out)
                 if refused is not None:
                     self._reject(refused, message)
             else:
                 self._take_each(device, readings, message, out)
+        if messages:
+            self._quota.at(messages[-1].arrival_ns)
         self._count(len(messages), len(out.series))
         return Arrivals(
             np.array(out.series, np.int32),
@@ -108,7 +119,7 @@ class SourceReader:
     # --- inside --------------------------------------------------------------------------
 
     def _take(
-        self, device: _Device, reading: Reading | Reason, arrival_ns: int, out: _Columns
+        self, device: Device, reading: Reading | Reason, arrival_ns: int, out: _Columns
     ) -> Reason | None:
         """Append the samples of one reading; the reason when it cannot be used."""
         if isinstance(reading, Reason):
@@ -117,13 +128,13 @@ class SourceReader:
         if type(t_ns) is not int:
             assert isinstance(t_ns, Reason)
             return t_ns
-        rows, seq = device[1], reading[1]
+        rows, seq = device.rows, reading[1]
         if type(seq) is not int or not 0 <= seq <= SEQ_MAX:
             seq = _counter(seq)
         for channel, value in reading[2]:
             row = rows.get(channel)
             if row is None:
-                row = self._series(device, channel)
+                row = self._series(device, channel, arrival_ns)
                 if row == FULL:
                     continue
             if type(value) is float or type(value) is int:
@@ -139,7 +150,7 @@ class SourceReader:
 
     def _take_each(
         self,
-        device: _Device,
+        device: Device,
         readings: Sequence[Reading | Reason],
         message: Message,
         out: _Columns,
@@ -169,15 +180,15 @@ class SourceReader:
         slow = time_ns(value, self._unit)
         return Reason.BAD_TIME if slow is None else slow
 
-    def _meet(self, topic: str) -> _Device:
-        labels = {**self._source.labels, **(self._filter.match(topic) or {})}
-        device = _Device(labels, {})
-        if len(self._devices) >= 2 * self._limits.series_max:
+    def _meet(self, topic: str) -> Device:
+        if max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max:
             self._devices.clear()
-        self._devices[topic] = device
+            self._quota.forget(self._limits.series_max)
+        labels = {**self._source.labels, **(self._filter.match(topic) or {})}
+        device = self._devices[topic] = self._quota.device(labels)
         return device
 
-    def _series(self, device: _Device, channel: str) -> int:
+    def _series(self, device: Device, channel: str, now_ns: int) -> int:
         """Row of a channel that this device has not shown before; FULL, counted, when refused."""
         labels = make_labels({**device.labels, "channel": channel})
         row = self._table.find(labels)
@@ -186,11 +197,12 @@ class SourceReader:
             return row
         base = without_channel(labels)
         held = self._per_device.get(base, 0)
-        reason = None
-        if len(channel.encode()) > KEY_BYTES_MAX:
+        if len(channel.encode()) > self._limits.channel_bytes_max:
             reason = Reason.KEY_TOO_LONG
         elif held >= self._limits.series_per_device_max:
             reason = Reason.DEVICE_FULL
+        elif len(self._table) < self._table.rows_max and not self._quota.new_series(now_ns):
+            reason = Reason.SERIES_RATE
         else:
             row = self._table.intern(labels)
             if row != FULL:
@@ -244,12 +256,12 @@ _SENTENCES: Final = {
 }
 
 
-def _decoder(source: Source, readings_max: int) -> Decode:
+def _decoder(source: Source, limits: Limits) -> Decode:
     spec = source.decode
     name, given = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
     decoder = DECODERS[name]
     options = decoder.options.model_validate(given or {})
-    decode: Decode = decoder.make(options, Wanted.of(source, readings_max))
+    decode: Decode = decoder.make(options, Wanted.of(source, limits))
     return decode
 
 

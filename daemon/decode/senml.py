@@ -8,7 +8,16 @@ import orjson
 from pydantic import Field
 
 from config.params import Options
-from daemon.decode.contract import Absolute, Decode, Decoder, Reading, RejectedError, Since, Wanted
+from daemon.decode.contract import (
+    Absolute,
+    Decode,
+    Decoder,
+    Reading,
+    RejectedError,
+    Since,
+    Wanted,
+    why_not_json,
+)
 from daemon.ledger import Reason
 
 VERSION: Final = 10
@@ -51,8 +60,8 @@ def make(options: SenmlOptions, wanted: Wanted) -> Decode:
     def decode(payload: bytes) -> list[Reading | Reason]:
         try:
             records = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            raise RejectedError(Reason.BAD_JSON) from None
+        except orjson.JSONDecodeError as error:
+            raise RejectedError(why_not_json(payload, error)) from None
         if type(records) is not list or not records:
             raise RejectedError(Reason.BAD_SHAPE)
         if len(records) > wanted.readings_max:
@@ -63,6 +72,9 @@ def make(options: SenmlOptions, wanted: Wanted) -> Decode:
             if type(record) is not dict or not _sound(record):
                 found.append(Reason.BAD_SHAPE)
                 continue
+            if len(record) > wanted.keys_max:
+                found.append(Reason.TOO_MANY_KEYS)
+                continue
             base = _Base(
                 record.get("bn", base.name),
                 record.get("bt", base.time),
@@ -70,6 +82,10 @@ def make(options: SenmlOptions, wanted: Wanted) -> Decode:
                 record.get("bv", base.value),
                 record.get("bs", base.sum),
             )
+            if len(base.name) + len(record.get("n", "")) > wanted.channel_bytes_max:
+                # Not even put together: a base name is named once and would be copied 1,000 times.
+                found.append(Reason.KEY_TOO_LONG)
+                continue
             name = _name(record, base, full=full)
             if not name:
                 found.append(Reason.BAD_SHAPE)

@@ -13,6 +13,7 @@ from daemon.ledger import Count, Ledger
 from daemon.messages import Message
 from pipelines import warmup
 from pipelines.order import USED, Arrivals
+from pipelines.quota import Quota
 from pipelines.series import SeriesTable, make_labels
 from tests.graphs import T0, S, gateway, graph
 from tests.wired import Wired
@@ -46,7 +47,8 @@ class DecodeBench:
         ledger = Ledger()
         self.table = SeriesTable(SERIES * channels)
         self.router = Router(gw.sources, ledger)
-        self.reader = SourceReader("boilers", gw.sources["boilers"], self.table, gw.limits, ledger)
+        source, quota = gw.sources["boilers"], Quota(gw.limits)
+        self.reader = SourceReader("boilers", source, self.table, quota, gw.limits, ledger)
         self.size, self.channels = size, channels
         rng = np.random.default_rng(1)
         names = ("temperature", "pressure")[:channels]
