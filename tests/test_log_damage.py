@@ -113,6 +113,29 @@ def test_a_segment_that_is_gone_is_noticed_unless_it_was_the_oldest():
     assert [n for n, _ in log.read()] == list(range(log.first, 13))
 
 
+def test_a_gap_before_a_newest_segment_without_a_record_is_noticed():
+    name = NAMES[-1]
+    for size in range(segments.HEADER_BYTES, segments.HEADER_BYTES + 40):
+        disk = disk_with({n: FILES[n] for n in NAMES[:-2]} | {name: FILES[name][:size]})
+        log = open_log(disk)
+        assert log.damaged.reason == "gap"
+        assert FILES[name][:size] in aside(disk).values()
+        assert log.damaged.missing[0] == segments.first_of(NAMES[-2])
+        assert check_prefix(disk, log)[1] > segments.first_of(name)
+
+
+def test_an_oldest_segment_of_which_no_record_is_left_holds_up_no_reader():
+    """Its records were damaged, and the log had deleted those before."""
+    kept = {n: FILES[n] for n in NAMES[1:]}
+    disk = disk_with(kept | {NAMES[1]: FILES[NAMES[1]][: segments.HEADER_BYTES + 40]})
+    log = open_log(disk)
+    assert log.damaged.reason == "record"
+    assert list(log.read()) == []
+    number = log.append(b"next")
+    assert log.commit() == number == log.first
+    assert list(log.read()) == [(number, b"next")]
+
+
 def test_segments_that_change_places_or_names_are_noticed():
     swapped = FILES | {NAMES[1]: FILES[NAMES[2]], NAMES[2]: FILES[NAMES[1]]}
     renamed = {n: data for n, data in FILES.items() if n != NAMES[2]}

@@ -142,7 +142,8 @@ class LocalLog:
     def _holding(self, number: int) -> Segment | None:
         """The oldest segment with a committed record of that number or above."""
         for segment in self._segments:
-            if number <= min(segment.last, self._durable) and segment.first <= self._durable:
+            last = min(segment.last, self._durable)
+            if number <= last and segment.first <= last:
                 return segment
         return None
 

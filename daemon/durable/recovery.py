@@ -121,7 +121,10 @@ def _give_up_from(
     The order matters: the new segment holds the highest number before the files that tell it are
     moved, and the damaged file goes last, so that after another crash all this is done again.
     """
-    fresh, file = create(disk, folder, highest + 1, segments[-1].last if segments else highest)
+    number = highest + 1
+    if first_of(broken.path.name) == number:  # it holds no record, and must not be written over
+        number += 1
+    fresh, file = create(disk, folder, number, segments[-1].last if segments else highest)
     file.close()
     disk.make_folder(folder / QUARANTINE)
     left = {segment.path for segment in segments} | {fresh.path, broken.path}
