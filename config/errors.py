@@ -15,6 +15,8 @@ _SECRET: Final = re.compile(
     r"""(?ix) ( [\w-]* (?: pas+w | pwd | secret | token | credential ) [\w-]* ["']? \s*+ : \s*+ )
         (?! \$\{ (?:file|cred): ) \S .*"""
 )
+_LOGIN: Final = re.compile(r"(?<=://)[^\s/@]*@")
+"""What stands before the host of an address: a name and a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,15 @@ def render(problems: Iterable[Problem]) -> str:
 
 
 def printable(text: str) -> str:
-    """Foreign text in one line that moves no cursor and is not endless."""
+    """Foreign text in one line that moves no cursor, tells no login, and is not endless."""
+    text = _LOGIN.sub("***@", text)
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return line if len(line) <= _TEXT_MAX else line[:_TEXT_MAX] + "…"
 
 
 def masked(line: str) -> str:
-    """A source line without what stands behind a key such as `password`."""
-    return _SECRET.sub(r"\1***", line)
+    """A source line without what stands behind a key such as `password`, or before an @ host."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("***@", line))
 
 
 def _cropped(excerpt: str, column: int) -> tuple[str, int]:

@@ -103,11 +103,14 @@ def configure(
 
 
 def clean(text: str) -> str:
-    """Text in which every control character, line end and lone surrogate is spelled out."""
-    if text.isprintable():
+    """Text in printable ASCII, everything else spelled out: no letter turns the line around."""
+    if text.isascii() and text.isprintable():
         return text
     return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+        c
+        if c.isascii() and c.isprintable()
+        else c.encode("unicode_escape", "surrogatepass").decode()
+        for c in text
     )
 
 

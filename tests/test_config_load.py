@@ -242,6 +242,15 @@ def test_a_secret_is_in_no_problem(tmp_path):
     assert "hunter2" not in str([p.as_dict() for p in caught.value.problems])
 
 
+def test_a_password_in_an_address_is_in_no_problem(tmp_path):
+    text = 'broker: {url: "mqtt://ann:hunter2@localhost:1883", keepalive: 1}\n'
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, gateway=text)
+    assert "'mqtt://***@localhost:1883' does not fit here" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str([p.as_dict() for p in caught.value.problems])
+
+
 def checked(folder, raw):
     """Load foreign bytes: a good configuration or a ConfigError, nothing else."""
     path = folder / "gateway.yaml"
