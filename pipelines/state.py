@@ -110,7 +110,10 @@ def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restore
             raise StateError(f"form {state['version']}, expected {VERSION}")
         labels = [tuple(map(tuple, pairs)) for pairs in orjson.loads(sections["labels"])]
         arrays = _arrays(state["arrays"], sections["arrays"])
-        told: dict[str, Any] = dict(state["parts"])
+        told = {
+            name: (Marks(part["plan"], part["rules"]), part["state"])
+            for name, part in state["parts"].items()
+        }
         _restore_tables(graph, state["tables"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StateError(f"the state cannot be read: {error}") from error
@@ -118,18 +121,19 @@ def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restore
     for name, part in _parts(graph):
         if name not in told:
             continue
+        told_marks, told_state = told[name]
         try:
             if not _above(graph.gateway, name) <= set(kept):
                 raise StateError("a part above it begins anew")
-            if told[name]["plan"] != expected[name].plan:
+            if told_marks.plan != expected[name].plan:
                 raise StateError("its configuration, or that of a part above it, has changed")
             thawer = Thawer(arrays, labels)
-            thawer.take(part, told[name]["state"])
+            thawer.take(part, told_state)
         except StateError as error:
             anew[name] = str(error)
             continue
         thawer.apply()
-        if told[name]["rules"] != expected[name].rules:
+        if told_marks.rules != expected[name].rules:
             _other_rules(graph, name)
         kept.append(name)
     return Restored(tuple(kept), anew)
