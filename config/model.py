@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from config.alert import Alert, Bound, Severity, When
 from config.broker import Broker, Tls
+from config.limits import Limits
 from config.params import Options
 from config.record import Record
 from config.state import State
@@ -30,7 +31,7 @@ from config.terms import (
     is_name,
 )
 from config.topics import FilterText, TemplateText
-from config.units import Duration, Size
+from config.units import Duration
 
 __all__ = [
     "NAME",
@@ -39,6 +40,7 @@ __all__ = [
     "Alert",
     "Bound",
     "Broker",
+    "Limits",
     "Name",
     "Number",
     "OneOrMore",
@@ -50,66 +52,6 @@ __all__ = [
     "When",
     "is_name",
 ]
-
-
-class Limits(Options):
-    """Bounds on everything that can grow; what is over a bound is counted, never silent."""
-
-    series_max: int = Field(10_000, ge=1, le=200_000, description="Series per source or pipeline.")
-    series_per_device_max: int = Field(64, ge=1, le=4096, description="Channels of one device.")
-    series_new_per_s_max: int = Field(
-        100,
-        ge=1,
-        le=1_000_000,
-        description="New series per second and source, for long; more are refused, known ones "
-        "are not touched. Holds from ten minutes after its first sample on: until then a source "
-        "meets what it has.",
-    )
-    series_new_burst_max: int = Field(
-        1_000, ge=1, le=200_000, description="New series at once, after a time without any."
-    )
-    device_messages_per_s_max: int = Field(
-        200,
-        ge=1,
-        le=1_000_000,
-        description="Messages per second that one device (the labels of its topic) may send for "
-        "long; more are rejected, counted as rate_limited, and acknowledged. A topic on which one "
-        "gateway sends for many devices needs more.",
-    )
-    device_messages_burst_max: int = Field(
-        1_000,
-        ge=1,
-        le=10_000_000,
-        description="Messages of one device at once, such as those it kept during an outage.",
-    )
-    message_bytes_max: Size = Field(
-        256 * 1024, ge=256, description="Payload of one message; larger ones are rejected."
-    )
-    readings_per_message_max: int = Field(
-        1_000, ge=1, le=100_000, description="Entries of a list in one message."
-    )
-    keys_per_reading_max: int = Field(
-        256, ge=1, le=4_096, description="Fields of one reading; with more it is rejected."
-    )
-    channel_bytes_max: int = Field(
-        128, ge=1, le=512, description="Name of a channel, in UTF-8; longer ones are left out."
-    )
-    inbox_messages_max: int = Field(10_000, ge=16)
-    inbox_bytes_max: Size = Field(32 * 1024 * 1024, ge=65_536)
-    outbox_messages_max: int = Field(50_000, ge=16)
-    outbox_bytes_max: Size = Field(64 * 1024 * 1024, ge=65_536)
-    reorder_samples_max: int = Field(
-        200_000, ge=1_000, description="Samples held back per source until their turn has come."
-    )
-    amend_rows_max: int = Field(
-        1_000_000,
-        ge=1_000,
-        description="Rows that a pipeline with amend_for keeps; beyond them less can be amended.",
-    )
-    state_bytes_max: Size = Field(
-        512 * 1024 * 1024, ge=1 << 20, description="Window state of one step, for all its series."
-    )
-    batch_messages_max: int = Field(4_096, ge=1, le=65_536)
 
 
 class TimeField(Options):
@@ -154,6 +96,12 @@ class Source(Options):
     future_max: Duration = Field(
         60 * SECOND, description="Samples further in the future are set aside and counted."
     )
+    past_max: Duration | None = Field(
+        None,
+        gt=0,
+        description="Samples older than this when they arrive are rejected as too_old, such as "
+        "those of a clock that begins in 1970. Default: none; what a device kept is welcome.",
+    )
     future_topic: TemplateText | None = Field(
         None,
         description="Where a device is told of whose clock begins to run further ahead than that, "
@@ -179,6 +127,8 @@ class Source(Options):
 
     @model_validator(mode="after")
     def _late_goes_there(self) -> "Source":
+        if self.past_max is not None and self.time is None:
+            raise ValueError("past_max needs time: {field: ts}, or nothing is ever old")
         if self.late_topic is not None and self.late != "side":
             raise ValueError(f"late_topic goes with late: side, not with late: {self.late}")
         return self

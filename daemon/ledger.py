@@ -57,6 +57,7 @@ class Reason(StrEnum):
     BAD_SHAPE = "bad_shape"
     BAD_TOPIC = "bad_topic"
     BAD_TIME = "bad_time"
+    TOO_OLD = "too_old"
     NO_TIME = "no_time"
     RETAINED = "retained"
     NO_VALUES = "no_values"

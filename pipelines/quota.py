@@ -8,7 +8,8 @@ further ahead than the burst is refused.
 
 from typing import Final
 
-from config.model import SECOND, Limits
+from config.limits import Limits
+from config.terms import SECOND
 from pipelines.series import NEVER, Labels, make_labels
 
 SETTLE_NS: Final = 600 * SECOND

@@ -217,6 +217,20 @@ def test_times(unit, value, expected):
     assert rig.rejected() == ({"bad_time": 1} if expected is None else {})
 
 
+def test_what_is_too_old_is_rejected_where_a_source_says_so():
+    day = 86_400_000
+    now = ARRIVAL // 10**6
+    rig = Rig(time=MS, past_max="7d")
+    assert len(rig.read(f'{{"ts":{now - 7 * day},"a":1}}')) == 1
+    assert rig.read(f'{{"ts":{now - 7 * day - 1},"a":1}}', '{"ts":0,"a":1}') == []
+    assert rig.rejected() == {"too_old": 2}
+    assert len(rig.read(f'[{{"ts":{now},"a":1}},{{"ts":0,"a":1}}]')) == 1
+    assert rig.counted(Count.READINGS_REJECTED, reason="too_old") == 1
+    assert len(Rig(time=MS).read('{"ts":0,"a":1}')) == 1, "by default all is welcome"
+    with pytest.raises(ValidationError, match="past_max needs time"):
+        Rig(past_max="7d")
+
+
 @given(st.datetimes(FIRST_DAY, LAST_DAY))
 def test_iso_times_agree_with_the_calendar(moment):
     aware = moment.replace(tzinfo=UTC)

@@ -60,6 +60,7 @@ class SourceReader:
         self._decode = _decoder(source, limits)
         self._timed = source.time is not None
         self._unit = source.time.unit if source.time else "ns"
+        self._past_ns = T_MAX_NS if source.past_max is None else source.past_max
         self._devices: dict[str, Device] = {}
         """By topic."""
         self._per_device: dict[Labels, int] = {}
@@ -128,6 +129,8 @@ class SourceReader:
         if type(t_ns) is not int:
             assert isinstance(t_ns, Reason)
             return t_ns
+        if arrival_ns - t_ns > self._past_ns:
+            return Reason.TOO_OLD
         rows, seq = device.rows, reading[1]
         if type(seq) is not int or not 0 <= seq <= SEQ_MAX:
             seq = _counter(seq)
