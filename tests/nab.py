@@ -17,6 +17,7 @@ SAMPLES = 22_695
 _EXAMPLE = Path(__file__).parent.parent / "config" / "examples" / "machine" / "gateway.yaml"
 _WRITTEN = yaml.safe_load(_EXAMPLE.read_text())
 SOURCES, PIPELINES = _WRITTEN["sources"], _WRITTEN["pipelines"]
+LIMITS = _WRITTEN["limits"]
 TOPIC = SOURCES["machines"]["topic"]
 
 

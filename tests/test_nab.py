@@ -6,12 +6,12 @@ import time
 import pytest
 
 from daemon.ledger import Count
-from tests.nab import PIPELINES, SAMPLES, SOURCES, payloads, scored, table
+from tests.nab import LIMITS, PIPELINES, SAMPLES, SOURCES, payloads, scored, table
 from tests.wired import Wired
 
 
 def through_memory(batch):
-    made = Wired(PIPELINES, SOURCES, limits={"batch_messages_max": batch})
+    made = Wired(PIPELINES, SOURCES, limits=LIMITS | {"batch_messages_max": batch})
     for i, payload in enumerate(payloads()):
         made.send("plant/north/machine/m1/telemetry", payload)
         if i % 1024 == 1023:

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from tests.daemons import ROOT, Keeper, gateway
-from tests.nab import CSV, PIPELINES, SAMPLES, SOURCES, TOPIC, scored, table
+from tests.nab import CSV, LIMITS, PIPELINES, SAMPLES, SOURCES, TOPIC, scored, table
 from tests.test_nab import through_memory
 from tests.wires import until
 
@@ -33,7 +33,9 @@ def test_a_replay_through_the_broker_gives_the_events_of_memory(own_mosquitto, d
     expected = through_memory(1024)[0]
     broker = own_mosquitto.start()
     alerts = closing(Keeper(broker.port, "keeper", "alerts/#"))
-    daemon = daemons({**gateway(broker.url, "gw", {}, SOURCES), "pipelines": PIPELINES})
+    daemon = daemons(
+        {**gateway(broker.url, "gw", {}, SOURCES, limits=LIMITS), "pipelines": PIPELINES}
+    )
     began = time.monotonic()
     summary = replayed(broker)
     sent_s = time.monotonic() - began
