@@ -91,6 +91,14 @@ def test_names_without_end_do_not_refill_a_bucket_and_are_forgotten(together):
     assert sum(sent(rig, [10 * MS] * 50)) == 2, "10 ms are worth two messages"
 
 
+def test_only_buckets_that_are_not_full_are_kept():
+    rig = Rig()
+    sent(rig, range(100))
+    assert len(rig.quota.owed) == 1
+    sent(rig, [S], "plant/north/b8")
+    assert [dict(labels)["device"] for labels in rig.quota.owed] == ["b8"]
+
+
 def test_what_is_refused_is_acknowledged_counted_and_told_once(caplog):
     wired = Wired({"hot": {"from": "boilers", "alert": {"when": {"above": 90}}}})
     wired.turn()
