@@ -1,9 +1,9 @@
 """Quota: how much the devices of one source may send, and how many new series it may get.
 
 Token buckets that run by the times at which messages arrived and read no clock, so a replay
-refuses the same ones.  A bucket is one number, the time at which it is full again (the generic
-cell rate algorithm, ITU-T I.371): each message moves it on by 1 / rate, and one that finds it
-further ahead than the burst is refused.
+refuses the same ones.  A bucket is one number, the time by which its last message was due (the
+generic cell rate algorithm, ITU-T I.371): each message moves it on by 1 / rate, and one that
+would move it further ahead of its arrival than the burst is refused.
 """
 
 from typing import Final
@@ -20,13 +20,13 @@ SETTLE_NS: Final = 600 * SECOND
 class Device:
     """What is remembered of one device: its labels, its rows by channel, its bucket."""
 
-    __slots__ = ("full_ns", "labels", "rows")
+    __slots__ = ("due_ns", "labels", "rows")
 
-    def __init__(self, labels: dict[str, str], full_ns: int) -> None:
+    def __init__(self, labels: dict[str, str], due_ns: int) -> None:
         self.labels = labels
         self.rows: dict[str, int] = {}
-        self.full_ns = full_ns
-        """When its bucket is full again; in the past: it is full."""
+        self.due_ns = due_ns
+        """When its last message was due; its bucket is full `each_ns` later."""
 
 
 class Quota:
@@ -52,12 +52,12 @@ class Quota:
     @property
     def owed(self) -> dict[Labels, int]:
         """The buckets that are not full: all that has to be kept of them."""
-        now_ns = self._now_ns
-        return {k: d.full_ns for k, d in self._devices.items() if d.full_ns > now_ns}
+        since_ns = self._now_ns - self.each_ns
+        return {k: d.due_ns for k, d in self._devices.items() if d.due_ns > since_ns}
 
     @owed.setter
-    def owed(self, full_ns: dict[Labels, int]) -> None:
-        self._devices = {labels: Device(dict(labels), ns) for labels, ns in full_ns.items()}
+    def owed(self, due_ns: dict[Labels, int]) -> None:
+        self._devices = {labels: Device(dict(labels), ns) for labels, ns in due_ns.items()}
 
     def __len__(self) -> int:
         return len(self._devices)

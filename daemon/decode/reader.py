@@ -60,7 +60,7 @@ class SourceReader:
         self._decode = _decoder(source, limits)
         self._timed = source.time is not None
         self._unit = source.time.unit if source.time else "ns"
-        self._past_ns = T_MAX_NS if source.past_max is None else source.past_max
+        self._past_ns = source.past_max
         self._devices: dict[str, Device] = {}
         """By topic."""
         self._per_device: dict[Labels, int] = {}
@@ -78,17 +78,19 @@ class SourceReader:
         out = _Columns([], [], [], [], [])
         decode, bytes_max, timed = self._decode, self._limits.message_bytes_max, self._timed
         each_ns, slack_ns, known = self._quota.each_ns, self._quota.slack_ns, self._devices.get
+        full_ns = messages[0].arrival_ns - each_ns if messages else 0
         for message in messages:
             device, now_ns = known(message[0]), message[4]
             if device is None:
                 device = self._meet(message.topic)
-            if device.full_ns < now_ns:
-                device.full_ns = now_ns + each_ns
-            elif device.full_ns - now_ns <= slack_ns:
-                device.full_ns += each_ns
+            if device.due_ns <= full_ns:  # for most, and without arithmetic
+                device.due_ns = now_ns
             else:
-                self._reject(Reason.RATE_LIMITED, message)
-                continue
+                due_ns = max(device.due_ns + each_ns, now_ns)
+                if due_ns - now_ns > slack_ns:
+                    self._reject(Reason.RATE_LIMITED, message)
+                    continue
+                device.due_ns = due_ns
             if len(message[1]) > bytes_max:
                 self._reject(Reason.TOO_BIG, message)
                 continue
@@ -129,7 +131,7 @@ class SourceReader:
         if type(t_ns) is not int:
             assert isinstance(t_ns, Reason)
             return t_ns
-        if arrival_ns - t_ns > self._past_ns:
+        if self._past_ns is not None and arrival_ns - t_ns > self._past_ns:
             return Reason.TOO_OLD
         rows, seq = device.rows, reading[1]
         if type(seq) is not int or not 0 <= seq <= SEQ_MAX:
