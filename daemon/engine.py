@@ -107,7 +107,7 @@ class Engine:
         parts = self._parts(messages, until_ns) if ticks is None else _cut(messages, ticks)
         for part, tick_ns in parts:
             if part:
-                told += self._take(part)
+                told += self._take(part, backlog=part[-1].arrival_ns > until_ns)
             else:
                 made_at.append(tick_ns)
                 self.ticked_ns = tick_ns
@@ -222,7 +222,7 @@ class Engine:
             for name, stage in graph.sources.items()
         }
 
-    def _take(self, messages: Sequence[Message]) -> list[Event]:
+    def _take(self, messages: Sequence[Message], *, backlog: bool) -> list[Event]:
         """What comes of these messages, samples and commands in the order of their arrival."""
         told: list[Event] = []
         for control, some in self._control.runs(messages):
@@ -233,7 +233,10 @@ class Engine:
                     self._made += answers
                 self._control.settle(self.graph)
             else:
-                read = {s: self._readers[s].read(few) for s, few in self._router.split(some)}
+                read = {
+                    s: self._readers[s].read(few, backlog=backlog)
+                    for s, few in self._router.split(some)
+                }
                 told += self.graph.run(read)
         return told
 

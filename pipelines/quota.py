@@ -12,6 +12,7 @@ from config.limits import Limits
 from config.terms import SECOND
 from pipelines.series import NEVER, Labels, make_labels
 
+FAR_NS: Final = 1 << 62
 SETTLE_NS: Final = 600 * SECOND
 """How long a source is given to meet the series it has, without a bound on how fast: a fleet of
 10,000 would else lose what it sends in the first minute and a half."""

@@ -201,3 +201,20 @@ def test_limits_of_one_message_can_be_set(limits, body, rejected, dropped):
     rig.read(json.dumps(body))
     assert rig.rejected() == {}
     assert rig.ledger.total(Count.SAMPLES_DROPPED) == 0
+
+
+def test_what_the_broker_has_kept_for_us_may_come_at_once():
+    hot = {"hot": {"from": "boilers", "alert": {"when": {"above": 90}}}}
+    wired = Wired(hot, limits={"device_messages_burst_max": 10})
+    wired.engine.held = True  # a device that sends once a second, and an outage of five minutes
+    for i in range(300):
+        wired.send("plant/north/b7", {"a": i})
+    wired.clock.advance(MS)
+    wired.turn()
+    assert wired.ledger.total(Count.MESSAGES_REJECTED) == 0
+    wired.engine.held = False
+    for i in range(20):
+        wired.send("plant/north/b7", {"a": i}, after_ms=1)
+    wired.turn()
+    rejected = wired.ledger.value(Count.MESSAGES_REJECTED, reason="rate_limited", source="boilers")
+    assert 5 <= rejected < 10

@@ -21,7 +21,7 @@ from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
 from pipelines.order import Arrivals
-from pipelines.quota import Device, Quota
+from pipelines.quota import FAR_NS, Device, Quota
 from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
 
 log = logging.getLogger(__name__)
@@ -73,12 +73,17 @@ class SourceReader:
         self._refused: dict[Reason, int] = {}
         self._dropped: dict[Reason, int] = {}
 
-    def read(self, messages: Sequence[Message]) -> Arrivals:
-        """Samples in the order of arrival; NaN where a listed channel holds no number."""
+    def read(self, messages: Sequence[Message], *, backlog: bool = False) -> Arrivals:
+        """Samples in the order of arrival; NaN where a listed channel holds no number.
+
+        `backlog`: the broker has kept them for us, so how fast they come says nothing of devices.
+        """
         out = _Columns([], [], [], [], [])
         decode, bytes_max, timed = self._decode, self._limits.message_bytes_max, self._timed
         each_ns, slack_ns, known = self._quota.each_ns, self._quota.slack_ns, self._devices.get
         full_ns = messages[0].arrival_ns - each_ns if messages else 0
+        if backlog:
+            full_ns = FAR_NS
         for message in messages:
             device, now_ns = known(message[0]), message[4]
             if device is None:
