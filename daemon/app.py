@@ -169,7 +169,10 @@ class App:
             self.recorder.start(gateway, ticked_ns, resumed=goes_on)
         if self.durability:
             self.durability.start(self.engine)
-        if not (self.durability and self.durability.goes_on):  # else we know what we told
+        if self.durability and self.durability.goes_on:  # we know what we told
+            self._recalling = False
+            self.transport.subscribe(self.engine.filters())
+        else:
             self.transport.recall(self.engine.states)
         self.transport.start()
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})

@@ -79,7 +79,7 @@ class Engine:
         """
         taken = self.inbox.drain(self.gateway.limits.batch_messages_max, wait_s)
         if self.held:
-            until = self.ticked_ns
+            until = self.ticked_ns - 1  # before all of them: so a replay knows it, too
         else:
             # While more wait in the inbox, time has come no further than the last one taken.
             until = taken[-1].arrival_ns if len(self.inbox) and taken else self.clock.now_ns()
