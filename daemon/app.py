@@ -156,6 +156,7 @@ class App:
         # everything up for 70 ms, every few seconds.
         gc.collect()
         gc.freeze()
+        self.engine.rest()  # it has not turned while kernels were compiled
         self.warm = True
 
     def run(self) -> None:
@@ -209,8 +210,10 @@ class App:
     def _await_time(self) -> None:
         until_ns = self.clock.monotonic_ns() + TIME_WAIT_NS
         while self.clock.now_ns() < EARLIEST_NS and self.clock.monotonic_ns() < until_ns:
+            self.engine.rest()
             if self.clock.wait(self._stop, SECOND):
                 return
+        self.engine.rest()
 
     @property
     def degraded(self) -> list[str]:

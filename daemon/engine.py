@@ -120,6 +120,10 @@ class Engine:
         self.turns += 1
         self.turned_ns = self.clock.monotonic_ns()
 
+    def rest(self) -> None:
+        """Say that there is nothing to turn yet, so that health does not take it for a standstill."""
+        self.turned_ns = self.clock.monotonic_ns()
+
     def adopt(self, graph: Graph, *, told: bool = True) -> None:
         """Go on with another graph, between two turns; end what only the old one told.
 

@@ -5,8 +5,9 @@ from prometheus_client.exposition import generate_latest
 from config.load import Loaded
 from daemon.app import App
 from daemon.clock import ManualClock
+from daemon.health import Health
 from daemon.metrics import registry
-from tests.graphs import T0, Feed, b, gateway
+from tests.graphs import T0, Feed, S, b, gateway
 
 PIPELINES = {
     "minutes": {
@@ -35,3 +36,21 @@ def test_what_steps_leave_out_is_in_the_metrics():
     assert after["sensorweir_window_samples_late"] == 1
     for name in ("window_samples_truncated", "pipeline_series_refused", "samples_hurried"):
         assert after[f"sensorweir_{name}"] == 0
+
+
+def test_a_start_that_had_to_compile_for_a_minute_is_alive():
+    made = gateway(PIPELINES, broker={"url": "memory://"})
+    clock = ManualClock(T0)
+    app = App(Loaded(made, (), ()), lambda: None, clock)
+    alive = []
+
+    def compiled(*_):
+        clock.advance(20 * S)
+        alive.append(Health(app).live()[0])
+
+    app.warm_up(compiled, lambda _: lambda: None)
+    assert app.warm
+    assert all(alive)
+    assert Health(app).live()[0]
+    clock.advance(20 * S)
+    assert not Health(app).live()[0]  # now it should have turned

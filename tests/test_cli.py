@@ -17,6 +17,7 @@ import typer
 from typer.main import get_command
 
 from daemon import __version__
+from daemon.app import DRAIN_S
 from daemon.cli import commands
 from tests.daemons import CACHE, ROOT, gateway, hot
 from tests.mosquitto import free_port
@@ -218,9 +219,11 @@ def test_run_stays_up_without_a_broker_and_says_so(daemons):
     assert status == 503
     assert json.loads(body)["reasons"] == ["not connected to the broker, or not subscribed yet"]
     assert daemon.get("/healthz")[0] == 200
+    # A signal waits for the kernel that is being compiled; after two turns none is.
+    until(lambda: daemon.metrics()["turns"] >= 2)
     assert daemon.stop() == 0
     print(f"ended in {daemon.stopped_in_s:.2f} s")
-    assert daemon.stopped_in_s < 2
+    assert daemon.stopped_in_s < DRAIN_S, "it waited for a broker that is away"
 
 
 def test_run_says_who_may_have_its_port(daemons):
