@@ -196,7 +196,8 @@ class Alerting:
         event, known = self._present(row), self.announcer.find(row)
         if event is None or known is None:
             return event
-        return replace(event, data={**event.data, **known.added()})
+        data = {**event.data, **self.announcer.added(known)}
+        return replace(event, data={**data, "message": self._message(data)})
 
     def _shelved(self, row: int, past: Past) -> Event:
         """What is known of a series that was shelved, and not active."""

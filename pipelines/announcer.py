@@ -71,6 +71,11 @@ class Announcer:
         """Row of the series whose alert it is."""
         return self._rows[alert]
 
+    def added(self, known: Occurrence) -> dict[str, Any]:
+        """What the life cycle of an alert adds to what its condition says of it."""
+        severity = {"severity": self._severity(known)} if known.escalated else {}
+        return known.added() | severity
+
     # --- what happens --------------------------------------------------------------------
 
     def hear(self, row: int, event: Event, *, ticking: bool) -> list[Event]:
@@ -325,11 +330,9 @@ class Announcer:
         return severity
 
     def _say(self, known: Occurrence, said: Said, at_ns: int, order: Order | None) -> Event:
-        added, told_ns = known.added(), at_ns if order is None else order.at_ns
+        added, told_ns = self.added(known), at_ns if order is None else order.at_ns
         if said is Said.ACTIVE:
             self._passed_over.pop(known.raised.id, None)
-        if known.escalated:
-            added["severity"] = self._severity(known)
         plain = known.event is known.raised and not added and not known.silenced
         if said is Said.ACTIVE and plain:
             return known.raised

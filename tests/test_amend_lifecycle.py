@@ -56,6 +56,27 @@ def test_what_was_held_back_is_not_retracted_either():
     assert short(played.told) == ["active", "shelved", "cleared", "unshelved"]
 
 
+def test_whom_an_alert_that_never_was_reminded_is_not_told_again():
+    """What people were reminded of is history; what the alert was is corrected."""
+    escalate = {"after": "4s", "severity": "critical"}
+    more = {"remind": "3s", "escalate": escalate, "message": "{severity}"}
+    nagging = {**HOT, "alert": {**HOT["alert"], **more}}
+    played = Played({"hot": nagging}, rows((5, 13), until=14), until=14)
+    later(played, (6.5, b("b1"), 99, 14))
+    later(played, *[(t + 0.4, b("b1"), 20, 18) for t in range(6, 13)])
+    corrected = [e for e in played.told if e.correction]
+    assert [e.correction for e in corrected] == ["updated", "retracted"]
+    state = corrected[0].standing.event.data
+    assert (state["severity"], state["message"]) == ("critical", "critical")
+    assert short(played.told)[:3] == ["active", "reminder", "escalated"]
+    assert short(played.told)[-1] == "retracted"
+    reminded = {e.id for e in played.told if e.data.get("reason") in ("reminder", "escalated")}
+    assert set(newest(played.told)) == reminded
+    before = len(played.told)
+    played.until(60)
+    assert len(played.told) == before
+
+
 def test_what_late_samples_raise_while_shelved_is_told_when_that_is_over():
     played = Played({"hot": HOT}, rows((2, 6), until=6), until=6)
     obeyed(played, Given.SHELVE, 6, for_ns=40 * S)
