@@ -1,0 +1,211 @@
+"""The true daemon with state on bad disks and at bad brokers: what was sent counts once, always."""
+
+import json
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.daemons import QUICK, Keeper, Publisher, gateway
+from tests.mosquitto import Mosquitto
+from tests.wires import until
+
+pytestmark = pytest.mark.broker
+
+MIB = 1 << 20
+DISK = """
+import errno, os, time
+from daemon.durable.disk import OsFile
+whole = OsFile.sync
+def sync(self):
+    if os.path.exists({fail!r}):
+        raise OSError(errno.EIO, "told to fail")
+    if os.path.exists({slow!r}):
+        time.sleep(1)
+    whole(self)
+OsFile.sync = sync
+"""
+IMPATIENT = "from daemon import canary as c; c.EVERY_NS, c.LOST_NS = 10**9, 2 * 10**9\n"
+
+
+class Plant:
+    """A daemon with state that counts samples in windows of a second of event time."""
+
+    def __init__(self, name, broker, daemons, closing, folder, before="", **state):
+        self.name, self.folder, self.sent = name, folder, 0
+        config = gateway(
+            broker.url,
+            name,
+            {
+                "n": {
+                    "from": "boilers",
+                    "steps": [{"aggregate": {"size": "1s", "stats": ["count", "mean"]}}],
+                    "publish": {"topic": f"{name}/n/{{device}}"},
+                }
+            },
+            {
+                "boilers": {
+                    "topic": f"{name}/plant/{{device}}",
+                    "time": {"field": "ts", "unit": "ms"},
+                    "idle_after": "1h",
+                }
+            },
+            state={"folder": str(folder / "state"), **state},
+        )
+        self.heard = closing(Keeper(broker.port, f"{name}-keeper", f"{name}/n/#"))
+        self.gaps = closing(Keeper(broker.port, f"{name}-gaps", f"sensorweir/{name}/gap"))
+        self.daemon = daemons(config, before=QUICK + before)
+        self.publisher = closing(Publisher(broker.port, f"{name}-plant"))
+
+    def send(self, n):
+        """A sample each tenth of a second of event time."""
+        for _ in range(n):
+            body = {"ts": 1_764_000_000_000 + self.sent * 100, "t": self.sent}
+            self.publisher.send(f"{self.name}/plant/b1", body)
+            self.sent += 1
+
+    def taken(self):
+        """Every sample is in exactly one window, and none is wrong."""
+        self.publisher.settle()
+        whole = (self.sent - 1) // 10  # the last one is open
+
+        def complete():
+            return len(self.windows()) >= whole
+
+        until(complete, 30, f"{whole} windows")
+        for i, (_, data) in enumerate(sorted(self.windows().items())):
+            assert (data["count"], data["mean"]) == (10, i * 10 + 4.5)
+        assert len(self.windows()) == whole
+
+    def windows(self):
+        found = {}
+        for h in self.heard.heard:
+            event = json.loads(h.payload)
+            assert found.setdefault(event["time"], event["data"]) == event["data"]
+        return found
+
+
+@pytest.fixture
+def plant(daemons, closing, tmp_path):
+    return lambda name, broker, **more: Plant(name, broker, daemons, closing, tmp_path, **more)
+
+
+def test_a_full_disk_is_waited_for(mosquitto, plant):
+    made = plant("full", mosquitto, size="64MiB")
+    made.send(20)
+    until(made.windows)
+    pid = made.daemon.process.pid
+    room = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    log = max((made.folder / "state" / "log").glob("*"), key=lambda p: p.stat().st_size)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (log.stat().st_size, room[1]))
+    made.send(50)
+    until(lambda: made.daemon.metrics()["log_stalled"])
+    status, body = made.daemon.get("/readyz")
+    assert (status, "no space for the log" in body.decode()) == (200, True)
+    assert len(made.windows()) <= 2  # nothing is told that is not on disk
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, room)
+    made.send(31)
+    made.taken()
+    assert made.daemon.said("There is space for the log again", "warning")
+    made.daemon.close()
+
+
+def test_a_disk_that_fails_ends_the_daemon_and_the_next_start_has_all(mosquitto, plant, tmp_path):
+    fail, slow = tmp_path / "fail", tmp_path / "slow"
+    disk = DISK.format(fail=str(fail), slow=str(slow))
+    made = plant("broken", mosquitto, before=f"exec({disk!r})\n")
+    made.send(25)
+    until(made.windows)
+    fail.touch()
+    made.send(20)
+    until(lambda: made.daemon.ended)
+    assert made.daemon.process.returncode == 1
+    [said] = made.daemon.said(
+        "The log cannot be written, the daemon ends: nothing more is acknowledged"
+    )
+    assert "told to fail" in said["why"]
+    fail.unlink()
+    made.daemon.start()
+    made.send(16)
+    made.taken()
+    made.daemon.close()
+
+
+def test_a_slow_disk_delays_and_loses_nothing(mosquitto, plant, tmp_path):
+    slow = tmp_path / "slow"
+    disk = DISK.format(fail=str(tmp_path / "fail"), slow=str(slow))
+    made = plant("slow", mosquitto, before=f"exec({disk!r})\n")
+    slow.touch()
+    made.send(41)
+    time.sleep(0.5)
+    made.daemon.kill()  # with acknowledgements outstanding
+    slow.unlink()
+    made.daemon.start()
+    made.send(20)
+    made.taken()
+    made.daemon.close()
+
+
+def test_a_session_that_the_broker_forgets_is_told_of(plant, tmp_path):
+    broker = Mosquitto(tmp_path).start()  # without persistence
+    try:
+        made = plant("forgets", broker)
+        made.send(20)
+        made.taken()
+        broker.stop()
+        until(lambda: made.daemon.metrics()["time_held"])
+        broker.start()
+        until(lambda: made.daemon.ready)
+        until(lambda: made.daemon.metrics()["sessions_lost"] == 1)
+        made.send(21)  # packet ids begin again
+        made.taken()
+        until(lambda: made.gaps.heard)
+        gap = json.loads(made.gaps.heard[-1].payload)
+        assert gap["type"] == "sensorweir.gap"
+        assert (gap["data"]["what"], gap["data"]["reason"]) == ("messages", "session_lost")
+        made.daemon.close()
+    finally:
+        broker.stop()
+
+
+def test_a_broker_that_restarts_with_its_sessions_loses_nothing(plant, own_mosquitto):
+    broker = own_mosquitto.start()
+    made = plant("keeps", broker)
+    for _ in range(4):
+        made.send(13)
+        broker.stop()
+        broker.start()
+    until(lambda: made.daemon.ready)
+    made.send(9)
+    made.taken()
+    assert made.daemon.metrics()["sessions_lost"] == 0
+    made.daemon.close()
+
+
+def test_a_subscription_that_is_granted_and_blocked_is_told_of(plant, tmp_path):
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\ntopic write #\n")
+    broker = Mosquitto(tmp_path, f"acl_file {rules}").start()
+    try:
+        made = plant("blocked", broker, before=f"exec({IMPATIENT!r})\n")
+        assert made.daemon.get("/readyz")[1].decode().count("canary") == 0
+        rules.write_text("topic read #\ntopic deny sensorweir/blocked/canary\ntopic write #\n")
+        broker.process.send_signal(1)  # reads its rules again
+        until(lambda: "canary" in made.daemon.get("/readyz")[1].decode(), 20)
+        rules.write_text("topic read #\ntopic write #\n")
+        broker.process.send_signal(1)
+        until(lambda: "canary" not in made.daemon.get("/readyz")[1].decode(), 20)
+        made.daemon.close()
+    finally:
+        broker.stop()
+
+
+def test_a_folder_that_cannot_be_used_is_refused_with_a_way_out(mosquitto, daemons, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    config = gateway(mosquitto.url, "nowhere", {}, state={"folder": f"{tmp_path}/file/state"})
+    daemon = daemons(config, start=False)
+    with pytest.raises(AssertionError, match="the state cannot be kept"):
+        daemon.start()
+    assert daemon.process.returncode == 1
+    assert "state.folder" in Path(daemon.log).read_text()
