@@ -78,6 +78,9 @@ class Plant:
             assert (data["count"], data["mean"]) == (10, i * 10 + 4.5)
         assert len(self.windows()) == whole
 
+    def degraded(self):
+        return json.loads(self.daemon.get("/readyz")[1])["degraded"]
+
     def windows(self):
         found = {}
         for h in self.heard.heard:
@@ -147,29 +150,38 @@ def test_a_slow_disk_delays_and_loses_nothing(mosquitto, plant, tmp_path):
     made.daemon.close()
 
 
-def test_a_session_that_the_broker_forgets_is_told_of(plant, tmp_path):
-    broker = Mosquitto(tmp_path).start()  # without persistence
-    try:
-        made = plant("forgets", broker)
-        made.send(20)
-        made.taken()
-        broker.stop()
-        until(lambda: made.daemon.metrics()["time_held"])
-        broker.start()
-        until(lambda: made.daemon.ready)
-        until(lambda: made.daemon.metrics()["sessions_lost"] == 1)
-        made.send(21)  # packet ids begin again
-        made.taken()
-        until(lambda: made.gaps.heard)
-        gap = json.loads(made.gaps.heard[-1].payload)
-        assert gap["type"] == "sensorweir.gap"
-        assert (gap["data"]["what"], gap["data"]["reason"]) == ("messages", "session_lost")
-        made.daemon.close()
-    finally:
-        broker.stop()
+@pytest.fixture
+def forgetful(tmp_path):
+    """A broker that keeps nothing over a restart, with access rules that may change."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\ntopic write #\n")
+    broker = Mosquitto(tmp_path, f"acl_file {rules}").start()
+    yield broker, rules
+    broker.stop()
 
 
-def test_a_broker_that_restarts_with_its_sessions_loses_nothing(plant, own_mosquitto):
+def test_a_session_that_the_broker_forgets_is_told_of(forgetful, plant):
+    broker, _ = forgetful
+    made = plant("forgets", broker)
+    made.send(20)
+    made.taken()
+    broker.stop()
+    until(lambda: made.daemon.metrics()["time_held"])
+    broker.start()
+    until(lambda: made.daemon.ready)
+    until(lambda: made.daemon.metrics()["sessions_lost"] == 1)
+    until(lambda: made.heard.connected and made.gaps.connected)
+    time.sleep(0.5)  # their subscriptions were forgotten, too
+    made.send(21)  # packet ids begin again
+    made.taken()
+    until(lambda: made.gaps.heard)
+    gap = json.loads(made.gaps.heard[-1].payload)
+    assert gap["type"] == "sensorweir.gap"
+    assert (gap["data"]["what"], gap["data"]["reason"]) == ("messages", "session_lost")
+    made.daemon.close()
+
+
+def test_a_broker_that_restarts_with_its_sessions_loses_nothing(own_mosquitto, plant):
     broker = own_mosquitto.start()
     made = plant("keeps", broker)
     for _ in range(4):
@@ -183,22 +195,17 @@ def test_a_broker_that_restarts_with_its_sessions_loses_nothing(plant, own_mosqu
     made.daemon.close()
 
 
-def test_a_subscription_that_is_granted_and_blocked_is_told_of(plant, tmp_path):
-    rules = tmp_path / "acl"
+def test_a_subscription_that_is_granted_and_blocked_is_told_of(forgetful, plant):
+    broker, rules = forgetful
+    made = plant("blocked", broker, before=f"exec({IMPATIENT!r})\n")
+    assert made.degraded() == []
+    rules.write_text("topic read #\ntopic deny sensorweir/blocked/canary\ntopic write #\n")
+    broker.process.send_signal(1)  # reads its rules again
+    until(lambda: "canary" in str(made.degraded()), 20)
     rules.write_text("topic read #\ntopic write #\n")
-    broker = Mosquitto(tmp_path, f"acl_file {rules}").start()
-    try:
-        made = plant("blocked", broker, before=f"exec({IMPATIENT!r})\n")
-        assert made.daemon.get("/readyz")[1].decode().count("canary") == 0
-        rules.write_text("topic read #\ntopic deny sensorweir/blocked/canary\ntopic write #\n")
-        broker.process.send_signal(1)  # reads its rules again
-        until(lambda: "canary" in made.daemon.get("/readyz")[1].decode(), 20)
-        rules.write_text("topic read #\ntopic write #\n")
-        broker.process.send_signal(1)
-        until(lambda: "canary" not in made.daemon.get("/readyz")[1].decode(), 20)
-        made.daemon.close()
-    finally:
-        broker.stop()
+    broker.process.send_signal(1)
+    until(lambda: made.degraded() == [], 20)
+    made.daemon.close()
 
 
 def test_a_folder_that_cannot_be_used_is_refused_with_a_way_out(mosquitto, daemons, tmp_path):
