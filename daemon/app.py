@@ -189,6 +189,7 @@ class App:
             self.gaps.tell(connected, self.engine.outlet.put)
             self.engine.held = self.canary.held
             if self.durability and self.durability.outlet.behind:
+                self.engine.rest()  # it waits for the disk
                 self.clock.wait(self._stop, TICK_NS)
             elif self.engine.turn(wait_s):
                 self.clock.wait(self._stop, LINGER_NS)
