@@ -40,7 +40,7 @@ check: dev ## ruff, mypy and the rules of the house
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 test: check ## everything CI runs
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m tests.together
 
 bench: dev ## costs of each hop, side by side in one run
 	$(BIN)/python -m tests.bench

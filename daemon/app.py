@@ -83,7 +83,7 @@ class App:
                 birth=status.birth(),
                 will=status.will(),
                 canary_topic=canary,
-                commit_delay_ns=gateway.state.commit_delay if gateway.state else 0,
+                commit_delay_ns=gateway.state.commit_delay if gateway.state else None,
                 on_session_lost=self._session_lost,
                 # What is somewhat too big is received, rejected and counted; a broker that is
                 # told a smaller limit drops it without a word.

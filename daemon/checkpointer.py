@@ -65,6 +65,7 @@ class Checkpointer:
     def start(self, engine: Engine, *, at_once: bool) -> None:
         """Begin to write; `at_once`: an older one must not be used any more."""
         self._thread.start()
+        self._marked_bytes = -self._journal.uncovered_bytes
         self._due_ns = self._clock.monotonic_ns() + self._every_ns
         if at_once:
             self._capture(engine)

@@ -52,8 +52,12 @@ class Durable:
         clock: Clock,
         commit_delay_ns: int,
         mark_bytes: int,
+        uncovered_bytes_max: int,
     ) -> None:
-        """`mark_bytes`: after so much, what a replay must know to begin there is written again."""
+        """`mark_bytes`: after so much, what a replay must know to begin there is written again.
+
+        `uncovered_bytes_max`: so much of the log may be in no checkpoint, before it is deleted.
+        """
         self.journal = journal
         self.failed = ""
         """Why the daemon must end, empty while it need not."""
@@ -71,7 +75,7 @@ class Durable:
         self._urgent = threading.Event()
         self._soon = threading.Event()
         self._effective_bytes = self._marked_bytes = 0
-        self._mark_bytes = mark_bytes
+        self._mark_bytes, self._uncovered_bytes_max = mark_bytes, uncovered_bytes_max
         self.config = b""
         """The configuration in force, as it is stored."""
         self._never = threading.Event()
@@ -135,7 +139,9 @@ class Durable:
     @property
     def behind(self) -> bool:
         """Whether the engine must wait for the disk."""
-        return self.waiting_bytes > WAITING_BYTES_MAX
+        journal = self.journal
+        uncovered = journal.uncovered_bytes > self._uncovered_bytes_max
+        return self.waiting_bytes > WAITING_BYTES_MAX or uncovered or journal.unfounded
 
     def resume(self, outputs: Sequence[Parcel]) -> None:
         """What an earlier run could not publish goes out first."""
@@ -144,6 +150,10 @@ class Durable:
     def start(self) -> None:
         """Begin to commit."""
         self._thread.start()
+
+    def urge(self) -> None:
+        """Commit soon, though nobody waits for an acknowledgement."""
+        self._urgent.set()
 
     def flush(self) -> None:
         """Wait some seconds until all is durable that was added, and has its effects."""

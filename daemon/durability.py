@@ -19,9 +19,10 @@ from daemon.dead_letters import DeadLetters
 from daemon.durable.blocks import Begins, Start
 from daemon.durable.checkpoint import Checkpoints
 from daemon.durable.disk import OsDisk
-from daemon.durable.journal import Journal, Recovered
+from daemon.durable.journal import Journal
 from daemon.durable.local import LocalLog
 from daemon.durable.port import LogError
+from daemon.durable.replayer import Recovered
 from daemon.durable.stored import stored
 from daemon.durable.tape import LOG
 from daemon.engine import Engine
@@ -65,11 +66,13 @@ class Durability:
             state.commit_delay,
             # Two in each segment: whatever is deleted, what is left begins with one soon.
             state.size // SEGMENTS // 2,
+            state.size * 3 // 8,
         )
         self.checkpointer = Checkpointer(self.journal, self.outlet, state, clock)
         self.found: Recovered | None = None
         self.changed: Graph | None = None
-        self._clock = clock
+        self._transport, self._clock = transport, clock
+        self._session = self._session_entry = 0
         outbox.on_refused = DeadLetters(folder, clock).put
 
     def recover(self, make: Callable[[Graph], Engine], gateway: Gateway) -> Engine:
@@ -94,6 +97,7 @@ class Durability:
             else:
                 self.changed = graph
         self.journal.duplicates.identified = engine.identified
+        self._session = self.journal.duplicates.session
         self._say(found, machine.anew, self._clock.monotonic_ns() - began_ns)
         return engine
 
@@ -132,6 +136,20 @@ class Durability:
         if engine.turns == WELL_TURNS:
             self.journal.release()
         self.checkpointer.turned(engine)
+        self._note_session(engine)
+
+    def _note_session(self, engine: Engine) -> None:
+        """A new session of the broker: first on disk, then is anything of it asked for."""
+        session = self._transport.session
+        # Only when all of the session before has been taken: numbers of entries are the order.
+        if session > self._session and not len(engine.inbox):
+            self._session = session
+            self.journal.session(session)
+            self._session_entry = self.journal.number
+            self.outlet.urge()
+        if self._session_entry and self.journal.durable >= self._session_entry:
+            self._session_entry = 0
+            self._transport.note_session(self._session)
 
     def close(self, engine: Engine) -> None:
         """The last turns and a last state; then let go of the folder."""

@@ -58,6 +58,11 @@ class EngineMachine:
         self.engine.ticked_ns = ticked_ns
         return not self.anew
 
+    def resume(self, ticked_ns: int) -> None:
+        """A start went on from this tick."""
+        assert self.engine is not None
+        self.engine.ticked_ns = ticked_ns
+
     def turn(self, turn: Turn) -> Sequence[Outgoing]:
         """What comes of it now."""
         assert self.engine is not None

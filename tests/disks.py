@@ -153,6 +153,7 @@ class SimDisk:
 
     def unlink(self, path):
         self.operate()
+        self.inode(path)
         self.changes.append(("unlink", self.live.pop(path), path, None))
 
     def sync_folder(self, folder):

@@ -27,7 +27,7 @@ BODY_BYTES_MAX: Final = 256 << 20
 DEFLATE_FROM: Final = 256
 """Shorter bodies, such as ticks, are stored as they are."""
 
-_START, _TURN, _RELOAD, _STOP = 1, 2, 3, 4
+_START, _TURN, _RELOAD, _STOP, _SESSION = 1, 2, 3, 4, 5
 _MORE, _CONTINUES, _DEFLATED = 1, 2, 4
 _RETAINED, _QOS = 4, 3
 _HEAD: Final = struct.Struct("<BBBQ")
@@ -91,7 +91,13 @@ class Stop(NamedTuple):
     """The daemon ended in order: what waited for others was handed on."""
 
 
-Block = Start | Turn | Reload | Stop
+class Session(NamedTuple):
+    """The broker has forgotten us, and begun another session."""
+
+    number: int
+
+
+Block = Start | Turn | Reload | Stop | Session
 
 
 def pack(block: Block, number: int = 0) -> list[bytes]:
@@ -178,6 +184,8 @@ def _packed(block: Block) -> tuple[int, bytes]:
             return _RELOAD, config
         case Stop():
             return _STOP, b""
+        case Session(number):
+            return _SESSION, _LENGTH.pack(number)
 
 
 def _unpacked(kind: int, body: bytes) -> Block:
@@ -195,6 +203,9 @@ def _unpacked(kind: int, body: bytes) -> Block:
         return Reload(body)
     if kind == _STOP:
         return Stop()
+    if kind == _SESSION:
+        [session] = _Reader(body).fields(_LENGTH)
+        return Session(session)
     raise BlockError(f"a block of unknown kind {kind}")
 
 

@@ -7,16 +7,19 @@
 
 A checkpoint is written beside, synced, renamed, and its folder synced; only then older ones are
 deleted, but for the one before it.  What cannot be read goes to `quarantine/`.  A state that
-cannot even be tried, because the daemon has died of it five times, goes there too.
+cannot even be tried, because the daemon has died of it five times, goes there too; then the one
+before it has as many tries, and then the log alone.
 """
 
+import errno
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from daemon.durable.disk import Disk, File
+from daemon.durable.disk import Disk, File, no_space
 from daemon.durable.port import LogError
 
 VERSION: Final = 1
@@ -106,27 +109,32 @@ class Checkpoints:
         self._number = self._loaded = max(self._numbers(), default=0)
         self.put_aside: list[str] = []
         """What `load` could not use, and why."""
+        self.hopeless = False
+        """After `load` gave nothing: whether the starts without a checkpoint have failed too."""
+        self._tries = self._tried()
+        self._counted = False
 
     def load(self) -> dict[str, memoryview] | None:
         """The newest one that can be read, None without any. Raises OSError."""
-        tries = self._tries()
         for number in reversed(self._numbers()):
             path = self.folder / _name_of(number)
-            if tries >= TRIES:
+            if self._tries >= TRIES:
+                tries, self._tries = self._tries, 0
+                self._tell_tries(0)
                 self.quarantine(number, f"{tries} starts with it have failed")
-                self._try(tries := 0)
                 continue
             try:
-                if self._disk.size(path) > BYTES_MAX + HEADER_BYTES:
-                    raise CheckpointDamaged("bigger than any that was written")
-                found = unpacked(self._disk.read(path))
+                found = self._read(path)
             except CheckpointDamaged as error:
                 self.quarantine(number, str(error))
                 continue
-            self._try(tries + 1)
+            self._count_start()
             self._loaded = number
             return found
-        self.well()
+        self.hopeless = self._tries >= TRIES
+        if self.hopeless:
+            self._tries = 0
+        self._count_start()
         return None
 
     def refuse(self, why: str) -> None:
@@ -134,9 +142,10 @@ class Checkpoints:
         self.quarantine(self._loaded, why)
 
     def well(self) -> None:
-        """What was loaded has done no harm."""
-        if _TRIED in self._disk.names(self.folder):
+        """What was loaded has done no harm, or is not the newest one any more."""
+        with suppress(FileNotFoundError):
             self._disk.unlink(self.folder / _TRIED)
+            self._disk.sync_folder(self.folder)
 
     def write(self, sections: Mapping[str, Pieces]) -> int:
         """Make a state durable; its size in bytes. Raises OSError, CheckpointTooBig."""
@@ -155,6 +164,7 @@ class Checkpoints:
         for number in self._numbers()[:-KEPT]:
             self._disk.unlink(self.folder / _name_of(number))
         self._disk.sync_folder(self.folder)
+        self.well()
         return size
 
     def quarantine(self, number: int, why: str) -> None:
@@ -179,17 +189,37 @@ class Checkpoints:
         stems = [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
         return sorted(int(stem) for stem in stems if len(stem) == 20 and stem.isdecimal())
 
-    def _tries(self) -> int:
+    def _read(self, path: Path) -> dict[str, memoryview]:
+        if self._disk.size(path) > BYTES_MAX + HEADER_BYTES:
+            raise CheckpointDamaged("bigger than any that was written")
+        try:
+            data = self._disk.read(path)
+        except OSError as error:
+            if error.errno == errno.EIO:  # a medium that has lost it will not find it again
+                raise CheckpointDamaged(str(error)) from None
+            raise
+        return unpacked(data)
+
+    def _tried(self) -> int:
         if _TRIED not in self._disk.names(self.folder):
             return 0
         return self._disk.size(self.folder / _TRIED)
 
-    def _try(self, tries: int) -> None:
+    def _count_start(self) -> None:
+        """However many of them it tries to use, it is one start."""
+        if not self._counted:
+            self._counted = True
+            self._tell_tries(self._tries + 1)
+
+    def _tell_tries(self, tries: int) -> None:
         """As many bytes as starts: nothing to parse, and nothing to go wrong."""
         file = self._disk.create(self.folder / _TRIED)
         try:
             file.write(b"." * tries, 0)
             file.sync()
+        except OSError as error:
+            if not no_space(error):  # a full disk is no reason not to start
+                raise
         finally:
             file.close()
         self._disk.sync_folder(self.folder)

@@ -45,10 +45,14 @@ class Duplicates:
                 digest = self._turn_to(message)
                 self._digests[message.mid] = digest
 
-    def _turn_to(self, message: Message) -> int:
-        if message.session != self.session:
-            self.session = message.session
+    def turn_to(self, session: int) -> None:
+        """Packet ids mean nothing any more that were given in another session."""
+        if session != self.session:
+            self.session = session
             self._digests.clear()
+
+    def _turn_to(self, message: Message) -> int:
+        self.turn_to(message.session)
         digest = blake2b(message.topic.encode("utf-8", "surrogatepass"), digest_size=8)
         digest.update(b"\0")
         digest.update(message.payload)

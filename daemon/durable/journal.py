@@ -21,14 +21,21 @@ Nothing here knows a thread, a clock or a file: log and checkpoints are given.
 
 import struct
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
-from daemon.durable.blocks import Begins, Block, BlockError, Reload, Start, Turn, Unpacker, pack
+from daemon.durable.blocks import (
+    Block,
+    Session,
+    Turn,
+    pack,
+)
 from daemon.durable.checkpoint import KEPT, Checkpoints, Pieces
 from daemon.durable.duplicates import Duplicates
 from daemon.durable.outputs import outputs_of, pack_outputs
 from daemon.durable.port import Log
+from daemon.durable.replayer import Machine, Recovered, Replayer
+from daemon.durable.segments import RECORD_HEADER_BYTES
 from daemon.messages import Message, Outgoing
 from daemon.outbox import Parcel
 
@@ -70,48 +77,6 @@ class Snapshot(NamedTuple):
         }
 
 
-class Machine(Protocol):
-    """What is kept: it must do the same whenever it is given the same."""
-
-    def begin(
-        self, config: bytes, ticked_ns: int, sections: Mapping[str, memoryview] | None
-    ) -> bool:
-        """Take up this state, or begin without one; False when it cannot be used as a whole.
-
-        Raises StateError (a ValueError) when nothing of it can be used.
-        """
-        ...
-
-    def turn(self, turn: Turn) -> Sequence[Outgoing]:
-        """Make a turn; what is to be published."""
-        ...
-
-    def adopt(self, config: bytes) -> None:
-        """Go on with another configuration; what comes of it comes out of the next turn."""
-        ...
-
-    def identified(self, topic: str) -> bool:
-        """Whether payloads on this topic tell messages apart."""
-        ...
-
-
-class Recovered(NamedTuple):
-    """What a start found."""
-
-    goes_on: bool
-    """Whether the machine is as if it had never stopped."""
-    found: bool
-    """Whether there was anything to go on from."""
-    turns: int
-    messages: int
-    outputs: Sequence[Parcel]
-    """What the broker may not have."""
-    differing: int
-    """Outputs that came out otherwise than recorded; is always 0."""
-    lost: str
-    """What cannot be read any more though it was acknowledged; empty when nothing."""
-
-
 class Journal:
     """Entries in order, from the machine to the log; and back at a start."""
 
@@ -127,11 +92,16 @@ class Journal:
         self._queue: deque[Entry] = deque()
         self._records: deque[bytes] = deque()
         self._committing: list[Entry] = []
-        self._ends: deque[tuple[int, int]] = deque()
+        self._ends: deque[tuple[int, int, int]] = deque()
         self._kept: deque[int] = deque(maxlen=KEPT)
         """The first record that each checkpoint needs, as far as they were written by us."""
         self.log_bytes = 0
         """Written to the log since the start."""
+        self._covered_bytes = 0
+        """The same when the newest checkpoint was; negative for what was written before."""
+        self.unfounded = False
+        """After a start that could use a part only, until a checkpoint is written: what comes
+        meanwhile could not be made once more."""
 
     # --- the start -------------------------------------------------------------------------
 
@@ -147,8 +117,16 @@ class Journal:
             except (ValueError, KeyError, struct.error) as error:
                 self._checkpoints.refuse(str(error))
                 continue
-            return _Replayer(self, machine, whole=whole).play(self._log.read(lsn))
-        return _Replayer(self, machine, whole=False).play(self._log.read())
+            replayer = Replayer(self, machine, whole=whole)
+            if lsn > self._log.head:
+                replayer.give_up("what the log held when the last checkpoint was written")
+            return replayer.play(self._log, lsn)
+        replayer = Replayer(self, machine, whole=False)
+        if self._checkpoints.hopeless:
+            replayer.give_up("what the log holds, because several starts with it have failed")
+        found = replayer.play(self._log, 0)
+        self._checkpoints.well()  # nothing is left to try: only what died in here counts
+        return found
 
     def _take_up(self, machine: Machine, sections: Mapping[str, memoryview]) -> tuple[int, bool]:
         number, lsn, token, ticked_ns = _HEAD.unpack(sections["journal"])
@@ -182,6 +160,15 @@ class Journal:
         self.bytes_taken += size
         self._queue.append(Entry(self.number, block, taken, size))
 
+    def session(self, number: int) -> None:
+        """The broker has begun another session, and all that came in the one before was taken.
+
+        To be durable before the first message of it can come: else a start would compare those
+        messages with what had the same packet ids in the session before.
+        """
+        self.duplicates.turn_to(number)
+        self.add(Session(number))
+
     def known(self, settled: Sequence[int]) -> list[int]:
         """Those tokens that an entry must tell of."""
         return [token for token in settled if token in self._unsettled]
@@ -214,7 +201,7 @@ class Journal:
 
     def ends(self, number: int) -> None:
         """The log ends with this entry now."""
-        self._ends.append((number, self._log.head))
+        self._ends.append((number, self._log.head, self.log_bytes))
 
     # --- the committer's side ----------------------------------------------------------------
 
@@ -229,7 +216,7 @@ class Journal:
             self._records.extend(pack(entry.block, entry.number))
         while self._records:
             self._log.append(self._records[0])
-            self.log_bytes += len(self._records.popleft())
+            self.log_bytes += RECORD_HEADER_BYTES + len(self._records.popleft())
         if not self._committing:
             return []
         self._log.commit()
@@ -247,13 +234,23 @@ class Journal:
         """
         assert self.durable >= snapshot.number
         # The end of the last commit at or before it: what lies between is passed over by number.
-        lsn = 0
+        lsn, end = 0, 0
         while self._ends and self._ends[0][0] <= snapshot.number:
-            lsn = self._ends.popleft()[1]
-        self._ends.appendleft((snapshot.number, lsn))
+            _, lsn, end = self._ends.popleft()
+        self._ends.appendleft((snapshot.number, lsn, end))
         size = self._checkpoints.write({**sections, **snapshot.sections(lsn)})
         self._kept.append(lsn + 1)
+        self._covered_bytes, self.unfounded = end, False
         return size
+
+    @property
+    def uncovered_bytes(self) -> int:
+        """What stands in the log and in no checkpoint; what is deleted of it would be lost."""
+        return self.log_bytes - self._covered_bytes
+
+    def covered(self, replayed_bytes: int, *, founded: bool) -> None:
+        """At a start: so much of the log is in no checkpoint."""
+        self._covered_bytes, self.unfounded = -replayed_bytes, not founded
 
     def make_room(self) -> bool:
         """Give up what was kept only to be looked at; whether there was anything."""
@@ -272,80 +269,6 @@ class Journal:
         """Let go of log and checkpoints; what was not committed is forgotten."""
         self._log.close()
         self._checkpoints.close()
-
-
-class _Replayer:
-    """Makes recorded turns once more."""
-
-    def __init__(self, journal: Journal, machine: Machine, *, whole: bool) -> None:
-        self._journal, self._machine, self._whole = journal, machine, whole
-        self._alive = journal.number > 0
-        """Whether the machine is as it was after the entry `journal.number`."""
-        self._found, self._lost = self._alive, ""
-        self._turns = self._messages = self._differing = 0
-
-    def play(self, records: Iterator[tuple[int, bytes]]) -> Recovered:
-        """All that follows without a gap; a start without state is a beginning too."""
-        journal, unpacker, last, highest = self._journal, Unpacker(), 0, self._journal.number
-        for lsn, record in records:
-            if last and lsn != last + 1:
-                unpacker = Unpacker()
-            last = lsn
-            try:
-                block = unpacker.feed(record)
-            except BlockError as error:
-                unpacker = Unpacker()
-                self._lose(f"record {lsn} of the log: {error}")
-                continue
-            if block is not None and unpacker.number > journal.number:
-                highest = max(highest, unpacker.number)
-                self._one(block, unpacker.number)
-        if self._found and not (self._alive or self._lost):
-            self._lost = "what came before the log, and no checkpoint can be used"
-        journal.number = journal.durable = highest
-        journal.ends(highest)
-        outputs = journal.unsettled
-        return Recovered(
-            self._alive and self._whole,
-            self._found,
-            self._turns,
-            self._messages,
-            outputs,
-            self._differing,
-            self._lost,
-        )
-
-    def _one(self, block: Block, number: int) -> None:
-        journal, self._found = self._journal, True
-        if isinstance(block, Start) and block.begins in (Begins.FRESH, Begins.RESUMED):
-            if block.begins is Begins.FRESH:
-                self._machine.begin(block.config, block.ticked_ns, None)
-                journal.forget()
-                self._alive = self._whole = True
-                self._lost, journal.number = "", number
-            else:
-                self._lose("what a start went on with that found a part of its state only")
-        elif self._alive and number != journal.number + 1:
-            self._lose(f"entries {journal.number + 1} to {number - 1}")
-        elif self._alive:
-            journal.number = number
-            if isinstance(block, Reload):
-                self._machine.adopt(block.config)
-            elif isinstance(block, Turn):
-                self._turn(block)
-
-    def _turn(self, turn: Turn) -> None:
-        made = self._machine.turn(turn)
-        recorded = [parcel.outgoing for parcel in turn.outputs]
-        if list(made) != recorded:
-            self._differing += max(len(made), len(recorded))
-        self._journal.follow(turn)
-        self._turns += 1
-        self._messages += len(turn.messages)
-
-    def _lose(self, what: str) -> None:
-        self._alive = False
-        self._lost = self._lost or what
 
 
 def _outputs(data: memoryview) -> list[Parcel]:

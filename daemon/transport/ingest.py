@@ -46,6 +46,7 @@ class Ingest(Link):
         self._moved = 0
         self.session = 0
         """Number of the broker's session: one more each time it has forgotten us."""
+        self._noted = 0
         self.expected = False
         """Whether an earlier run of ours has left a session behind."""
 
@@ -68,12 +69,18 @@ class Ingest(Link):
             self._acks.append((epoch, _pubacks(mids)))
             self.wake()
 
+    def note_session(self, number: int) -> None:
+        """Subscribe in this session: it is on disk that it is a new one."""
+        self._noted = number
+        self.wake()
+
     def go_on(self, session: int, filters: Iterable[str]) -> None:
         """Before the first connection: an earlier run has left this session behind.
 
         What it subscribed to, with whatever QoS, is asked for again or left.
         """
-        self.session, self.expected = session, True
+        self.session = self._noted = session
+        self.expected = True
         self._granted = dict.fromkeys(filters, -1)
 
     @property
@@ -120,9 +127,11 @@ class Ingest(Link):
         if not session_present:
             self._granted.clear()
             self.session += 1
+            self._changed = True
             if self.epoch > 1 or self.expected:
                 self._session_lost()
-        self._subscribe(client)
+        if self._may_subscribe:
+            self._subscribe(client)
 
     def on_down(self, loss: Loss) -> None:  # noqa: ARG002 - nothing of ours caused it
         """What was asked will be asked again."""
@@ -135,7 +144,7 @@ class Ingest(Link):
             epoch, frames = self._acks.popleft()
             if epoch == self.epoch:
                 self._raw += frames
-        if self._changed:
+        if self._changed and self._may_subscribe:
             self._subscribe(client)
 
     def wants_read(self) -> bool:
@@ -193,6 +202,11 @@ class Ingest(Link):
                 self.session,
             )
         )
+
+    @property
+    def _may_subscribe(self) -> bool:
+        """Before it is known that packet ids begin again, none of them may come."""
+        return self.wiring.commit_delay_ns is None or self._noted >= self.session
 
     def _subscribe(self, client: Client) -> None:
         self._changed = False

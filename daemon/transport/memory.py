@@ -77,6 +77,14 @@ class MemoryTransport:
         if self._wiring.canary_topic:
             self.publish(self._wiring.canary_topic, payload)
 
+    @property
+    def session(self) -> int:
+        """The one session is never lost."""
+        return 0
+
+    def note_session(self, number: int) -> None:
+        """Nothing waits for it here."""
+
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Forget these; those of an earlier connection come again."""
         for message in messages:

@@ -81,6 +81,10 @@ class MqttTransport:
         """Number of the broker's session with us, see `Message.session`."""
         return self._ingest.session
 
+    def note_session(self, number: int) -> None:
+        """Let the connection for messages subscribe in this session."""
+        self._ingest.note_session(number)
+
     def go_on(self, session: int, filters: Iterable[str]) -> None:
         """Before `start`: an earlier run left a session of this number, with these filters."""
         self._ingest.go_on(session, filters)

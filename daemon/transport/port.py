@@ -33,8 +33,9 @@ class Wiring:
     """Published by the broker when we vanish, and by us when we stop; on the topic of `birth`."""
     canary_topic: str = ""
     """Subscribed besides what is asked for; what `ask_canary` sends comes back on it."""
-    commit_delay_ns: int = 0
-    """How long acknowledgements wait for the disk; 0: for nothing."""
+    commit_delay_ns: int | None = None
+    """How long acknowledgements wait for the disk; None: for nothing. With a number, nothing is
+    subscribed to in a new session before `Transport.note_session`."""
     packet_bytes_max: int = 256 * 1024
     """Largest packet that the broker may send us; it drops larger ones."""
     on_session_lost: Callable[[], None] = field(default=_ignore)
@@ -76,6 +77,15 @@ class Transport(Protocol):
 
     def ask_canary(self, payload: bytes) -> None:
         """Publish this on the topic of the canary, if there is one and we are connected."""
+        ...
+
+    @property
+    def session(self) -> int:
+        """Number of the broker's session with us, see `Message.session`."""
+        ...
+
+    def note_session(self, number: int) -> None:
+        """It is on disk that this session is a new one: messages of it may come."""
         ...
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

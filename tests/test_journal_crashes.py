@@ -1,0 +1,143 @@
+"""What is acknowledged is in the state, and what is told is told once, over all that goes wrong; by seeds.
+
+`python -m tests.journal_world SEED` tells the story of a seed that fails here.
+"""
+
+import logging
+
+import pytest
+
+from daemon.durable import blocks, checkpoint, local
+from daemon.durable.checkpoint import CheckpointDamaged, Checkpoints
+from daemon.durable.port import LogError
+from tests.disks import SimDisk
+from tests.journal_mutants import RULES
+from tests.journal_shell import ROOT, Shell
+from tests.journal_world import PENDING_BYTES, RECORD_BYTES, TRIES, JournalWorld, WorldDisk
+
+SEEDS, SEEDS_BY_NIGHT, PARTS = 2000, 100_000, 4
+SEEDS_FOR_MUTANTS = 1500
+
+
+@pytest.fixture(autouse=True)
+def _small_buffers(monkeypatch):
+    monkeypatch.setattr(local, "PENDING_BYTES_MAX", PENDING_BYTES)
+    monkeypatch.setattr(blocks, "RECORD_BYTES_MAX", RECORD_BYTES)
+    monkeypatch.setattr(checkpoint, "TRIES", TRIES)
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def live(seeds):
+    crashes = entries = lost = 0
+    for seed in seeds:
+        try:
+            world = JournalWorld(seed).run()
+        except Exception as error:
+            raise AssertionError(f"seed {seed}: {error!r}") from error
+        crashes += world.crashes
+        entries += len(world.past.entries)
+        lost += world.past.lost
+    return crashes, entries, lost
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_promises_hold_over_crashes(part):
+    crashes, entries, lost = live(range(part, SEEDS, PARTS))
+    assert crashes > SEEDS / PARTS
+    assert entries > 5 * crashes
+    assert lost < crashes / 20  # only what the medium itself has lost
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_promises_hold_over_many_more_crashes(part):
+    live(range(SEEDS + part, SEEDS_BY_NIGHT, PARTS))
+
+
+def test_a_seed_tells_the_same_story_again():
+    def story(seed):
+        told = []
+        JournalWorld(seed, tell=lambda *facts: told.append(tuple(map(str, facts)))).run()
+        return told
+
+    assert story(5) == story(5) != story(6)
+
+
+def test_what_the_seeds_are_for_does_come():
+    told = set()
+    for seed in range(150):
+        JournalWorld(seed, tell=lambda what, *_: told.add(what)).run()
+    wanted = {"crash", "failed", "kill", "power cut", "forget", "cut", "cut out", "reload"}
+    assert wanted | {"damaged", "checkpoint", "meanwhile", "stop"} <= told
+
+
+def first_seed_that_notices(**classes):
+    for seed in range(SEEDS, SEEDS + SEEDS_FOR_MUTANTS):
+        try:
+            JournalWorld(seed, **classes).run()
+        except (AssertionError, LogError, ValueError, IndexError, KeyError, OSError):
+            return seed
+    return None
+
+
+@pytest.mark.parametrize(
+    ("rule", "mutant"),
+    [(rule, mutant) for rule, mutants in RULES.items() for mutant in mutants],
+    ids=lambda x: x if isinstance(x, str) else x.__name__,
+)
+def test_a_rule_left_out_is_noticed(rule, mutant, monkeypatch):
+    classes = {}
+    if isinstance(mutant, type) and issubclass(mutant, Shell):
+        classes["shell_class"] = mutant
+    elif isinstance(mutant, type) and issubclass(mutant, WorldDisk):
+        classes["disk_class"] = mutant
+    else:
+        mutant(monkeypatch)
+    seed = first_seed_that_notices(**classes)
+    print(f"{rule}, {mutant.__name__}: seed {seed}")
+    assert seed is not None
+
+
+# --- every byte of a checkpoint ------------------------------------------------------------------
+
+
+class Still:
+    """No faults."""
+
+    def random(self):
+        return 1.0
+
+    def choice(self, options):
+        return options[0]
+
+
+def test_every_flipped_or_missing_byte_of_a_checkpoint_is_noticed():
+    def folder():
+        disk = SimDisk(Still())
+        made = Checkpoints(disk, ROOT)
+        made.write({"a": [b"older"], "b": []})
+        made.write({"a": [b"newer", b"!"], "b": [b"x" * 40]})
+        return disk, made
+
+    disk, made = folder()
+    path = ROOT / f"{2:020}.state"
+    data = disk.read(path)
+    assert {k: bytes(v) for k, v in checkpoint.unpacked(data).items()} == {
+        "a": b"newer!",
+        "b": b"x" * 40,
+    }
+    for at in range(len(data)):
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << at % 8
+        for wrong in (bytes(flipped), data[:at]):
+            with pytest.raises(CheckpointDamaged):
+                checkpoint.unpacked(wrong)
+    for at in range(0, len(data), 7):
+        disk, made = folder()
+        disk.live[path].data[at] ^= 0x10
+        found = made.load()
+        assert bytes(found["a"]) == b"older"
+        assert made.put_aside[0].startswith(path.name)
