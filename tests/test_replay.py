@@ -18,6 +18,7 @@ from daemon.durable.recorder import Recorder
 from daemon.durable.stored import ConfigUnknownError, restored, stored
 from daemon.durable.tape import Tape, TapeError
 from daemon.messages import Message
+from daemon.offline import Offline
 from daemon.replay import Replay, around, between, line
 from tests.graphs import gateway
 from tests.test_blocks import unpacked
@@ -363,6 +364,26 @@ def test_a_run_that_went_on_with_a_state_is_played_without_and_that_is_noted():
     assert again.runs == 2
     [note] = notes
     assert "went on with a state that is not in the recording" in note
+
+
+@pytest.mark.parametrize("when", [None, {"deadband": 1}, {"outside": [-2, 2]}])
+def test_a_detector_with_a_condition_of_its_own_alerts_under_a_stored_configuration(when):
+    steps = [{"cusum": {"mean": 0, "std": 1, "h": 3}}]
+    alert = {"topic": "alerts/{device}", **({"when": when} if when else {})}
+    made = gateway({"drift": {"from": "s", "steps": steps, "alert": alert}}, SOURCES)
+    told = []
+    for config in (made, restored(stored(made))):
+        wired = Offline(config, T0)
+        wired.start()
+        for k in range(6):
+            payload = json.dumps({"ts": T0 // MS + 1000 * k, "t": 3}).encode()
+            wired.clock.advance(S)
+            wired.transport.publish("plant/n/b1", payload, 1)
+            wired.turn()
+        told.append([out.payload for out in wired.published("alert")])
+        wired.close()
+    assert told[0]
+    assert told[1] == told[0]
 
 
 def test_no_password_and_no_key_is_stored():
