@@ -106,7 +106,9 @@ class App:
         self._recalling = True
         """Until the retained states of before have come: only then do samples make sense."""
         self._stop = threading.Event()
-        self._reload = threading.Event()
+        # Plain flags, because handlers of signals set them: an Event that the interrupted code was
+        # just waiting for would be locked against itself, for ever.
+        self._told_to_stop = self._told_to_reload = False
 
     def _engine(self, gateway: Gateway) -> Engine:
         """With the state of before, where that is kept."""
@@ -146,7 +148,7 @@ class App:
             self.watchdog.status(f"compiling kernels, {done + 1} of {len(todo)}")
             if done == len(ours):
                 wait()
-            if self._stop.is_set():
+            if self._is_stopping():
                 return
             compile_it()
         if self.durability:
@@ -162,7 +164,7 @@ class App:
     def run(self) -> None:
         """Work until told to stop; then finish what has arrived and say good-bye."""
         self._await_time()
-        if self._stop.is_set():
+        if self._is_stopping():
             return
         if self.recorder:
             gateway, ticked_ns = self.engine.gateway, self.engine.ticked_ns
@@ -179,9 +181,9 @@ class App:
         log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
         self.watchdog.ready(self._state())
         wait_s = TICK_NS / 1e9
-        while not self._stop.is_set():
-            if self._reload.is_set():
-                self._reload.clear()
+        while not self._is_stopping():
+            if self._told_to_reload:
+                self._told_to_reload = False
                 with self.watchdog.reloading():
                     self.reload()
             connected = self.transport.connected
@@ -212,7 +214,7 @@ class App:
         until_ns = self.clock.monotonic_ns() + TIME_WAIT_NS
         while self.clock.now_ns() < EARLIEST_NS and self.clock.monotonic_ns() < until_ns:
             self.engine.rest()
-            if self.clock.wait(self._stop, SECOND):
+            if self.clock.wait(self._stop, SECOND) or self._is_stopping():
                 return
         self.engine.rest()
 
@@ -230,7 +232,7 @@ class App:
         return "; ".join([f"{len(self.engine.graph.pipelines)} pipelines", broker, *self.degraded])
 
     def stop(self) -> None:
-        """Let `run` end; from a signal handler or another thread."""
+        """Let `run` end; from another thread, never from a handler of a signal."""
         self._stop.set()
         self.inbox.wake()
 
@@ -269,10 +271,20 @@ class App:
         return True
 
     def on_signals(self) -> None:
-        """SIGTERM and SIGINT stop, SIGHUP reloads."""
-        signal.signal(signal.SIGTERM, lambda *_: self.stop())
-        signal.signal(signal.SIGINT, lambda *_: self.stop())
-        signal.signal(signal.SIGHUP, lambda *_: self._ask_reload())
+        """SIGTERM and SIGINT stop, SIGHUP reloads, within a tick."""
+
+        def stop(*_: object) -> None:
+            self._told_to_stop = True
+
+        def reload(*_: object) -> None:
+            self._told_to_reload = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGHUP, reload)
+
+    def _is_stopping(self) -> bool:
+        return self._told_to_stop or self._stop.is_set()
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[str]:
@@ -363,10 +375,6 @@ class App:
         if self._recalling and self.transport.recalled:
             self._recalling = False
             self.transport.subscribe(self.engine.filters())
-
-    def _ask_reload(self) -> None:
-        self._reload.set()
-        self.inbox.wake()
 
     def _drain(self) -> None:
         log.info("Stopping")

@@ -1,5 +1,8 @@
 """The daemon's own numbers: what steps leave out shows in the metrics."""
 
+import signal
+
+import pytest
 from prometheus_client.exposition import generate_latest
 
 from config.load import Loaded
@@ -54,3 +57,23 @@ def test_a_start_that_had_to_compile_for_a_minute_is_alive():
     assert Health(app).live()[0]
     clock.advance(20 * S)
     assert not Health(app).live()[0]  # now it should have turned
+
+
+@pytest.mark.timeout(30)
+def test_a_signal_is_heard_whatever_it_interrupts():
+    """A handler that took a lock which the interrupted code holds would wait for itself."""
+    app = App(
+        Loaded(gateway({}, broker={"url": "memory://"}), (), ()), lambda: None, ManualClock(T0)
+    )
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    app.on_signals()
+    try:
+        for number in numbers:
+            with app._stop._cond, app.inbox._arrived._cond:
+                signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert app._is_stopping()
+    assert app._told_to_reload

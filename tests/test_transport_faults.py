@@ -191,19 +191,29 @@ class FakeBroker:
                 wire, _ = self.listener.accept()
             except OSError:
                 return
+            if self._serve(wire):
+                self.kept.append(wire)
+            else:
+                wire.close()
+
+    def _serve(self, wire):
+        """Whether the connection is kept."""
+        try:
             first = wire.recv(4096)
             if not first:
-                wire.close()
-                continue
+                return False
             self.levels.append(first[first.index(b"MQTT") + 4])
             answer = self.script(len(self.levels), self.levels[-1])
             if answer is None:
-                wire.close()
-                continue
+                return False
             wire.sendall(answer)
-            self.kept.append(wire)
+        except OSError:  # the other side has given up
+            return False
+        return True
 
     def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join(5)
         self.listener.close()
         for wire in self.kept:
             wire.close()
