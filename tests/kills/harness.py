@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from daemon.durability import WELL_TURNS
 from tests.daemons import CACHE, READY_S, ROOT, DaemonProcess, Publisher, Recorder
 from tests.kills.checker import check
 from tests.kills.oracle import expected, time_text
@@ -205,6 +206,7 @@ class Run:
     def __init__(self, folder: Path, seed, durability, rate, fresh_share):
         self.rng = random.Random(f"kills {seed}")
         self.folder, self.fresh_share = folder, fresh_share
+        self.durable = durability == "committed"
         self.broker = Mosquitto(folder).start()
         self.recorder = Recorder(self.broker.url, f"{NAME}/out/#")
         self.victim = Victim(
@@ -258,7 +260,7 @@ class Run:
         self.up = True
 
     def _kill(self, number):
-        """Let it live: not until it is ready, or hardly longer, or until a checkpoint is written."""
+        """Let it live: not until it is ready, or hardly longer, or until it has a checkpoint."""
         kind = self.rng.randrange(5) if self.in_a_row < IN_A_ROW else 4
         self.in_a_row = self.in_a_row + 1 if kind < 4 else 0
         if kind < 2:
@@ -266,7 +268,10 @@ class Run:
             time.sleep(self.rng.uniform(0, sum(usual[-5:]) / len(usual[-5:])))
         else:
             self._await_ready()
-            time.sleep(self.rng.uniform(0, 0.4) if kind < 4 else self.rng.uniform(1.1, 1.7))
+            if kind == 4 and self.durable:
+                until(lambda: self.victim.metrics()["state_written"], READY_S, "a checkpoint")
+                until(lambda: self.victim.metrics()["turns"] > WELL_TURNS, READY_S, "turns")
+            time.sleep(self.rng.uniform(0, 0.4))
         self.victim.end()
         self.kills.append(
             Kill(

@@ -1,5 +1,5 @@
-"""Operators with state that `plan` has no pipeline for: each on the same few devices, everything
-that it gives out published, and compared with its naive twin.
+"""Operators with state that `plan` has no pipeline for (but `sequence`): each on the same few
+devices, everything that it gives out published, and compared with its naive twin.
 
 The twins (`tests.naive`) share no code with the operators; only the options are read by theirs.
 """
