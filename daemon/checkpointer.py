@@ -71,13 +71,21 @@ class Checkpointer:
             self._capture(engine)
             self._done.wait(STOP_S)
 
+    def hasten(self) -> None:
+        """The next turn is reason enough for a checkpoint."""
+        self._due_ns = self._clock.monotonic_ns()
+
     def turned(self, engine: Engine) -> None:
         """A turn has been made: copy the state when it is time."""
-        now_ns = self._clock.monotonic_ns()
-        due = now_ns >= self._due_ns or self.behind_bytes >= self._log_bytes
-        if due and self._done.is_set() and self._thread.is_alive():
-            self._due_ns = now_ns + self._every_ns
+        if self.is_due and self._done.is_set() and self._thread.is_alive():
+            self._due_ns = self._clock.monotonic_ns() + self._every_ns
             self._capture(engine)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for the next one."""
+        now_ns = self._clock.monotonic_ns()
+        return now_ns >= self._due_ns or self.behind_bytes >= self._log_bytes
 
     @property
     def behind_bytes(self) -> int:

@@ -75,6 +75,9 @@ class Durable:
         self._urgent = threading.Event()
         self._soon = threading.Event()
         self._effective_bytes = self._marked_bytes = 0
+        self._outputs_made = self._outputs_released = 0
+        self.acknowledged = False
+        """Whether messages of this run have been."""
         self._mark_bytes, self._uncovered_bytes_max = mark_bytes, uncovered_bytes_max
         self.config = b""
         """The configuration in force, as it is stored."""
@@ -109,6 +112,7 @@ class Durable:
         if not (done.taken or messages or done.ticks or done.outputs or settled):
             return
         parcels = journal.tokens(done.outputs)
+        self._outputs_made += len(parcels)
         journal.add(Turn(done.until_ns, messages, parcels, settled, ticks), done.taken)
         if done.taken or parcels:
             self._urgent.set()
@@ -138,10 +142,16 @@ class Durable:
 
     @property
     def behind(self) -> bool:
-        """Whether the engine must wait for the disk."""
+        """Whether the engine must wait for the disk, or until what it has made has gone out.
+
+        While nothing can go out it goes on, so that timers are heard of: then it is up to the
+        outbox what is worth keeping.
+        """
         journal = self.journal
         uncovered = journal.uncovered_bytes > self._uncovered_bytes_max
-        return self.waiting_bytes > WAITING_BYTES_MAX or uncovered or journal.unfounded
+        coming = self._outputs_made - self._outputs_released
+        crowded = self._transport.publishing and self._outbox.crowded(coming)
+        return self.waiting_bytes > WAITING_BYTES_MAX or uncovered or journal.unfounded or crowded
 
     def resume(self, outputs: Sequence[Parcel]) -> None:
         """What an earlier run could not publish goes out first."""
@@ -236,9 +246,11 @@ class Durable:
         taken = [message for entry in done for message in entry.taken]
         if taken:
             self._transport.acknowledge(taken)
+            self.acknowledged = True
         made = [p for e in done if isinstance(e.block, Turn) for p in e.block.outputs]
         if made:
             self._outbox.release(made)
+            self._outputs_released += len(made)
         self._effective_bytes += sum(entry.size for entry in done)
 
     def _fail(self, why: str) -> None:

@@ -13,7 +13,7 @@ from config.model import Gateway
 from config.state import State
 from daemon import __version__
 from daemon.checkpointer import Checkpointer
-from daemon.clock import Clock
+from daemon.clock import SECOND, Clock
 from daemon.committer import Durable
 from daemon.dead_letters import DeadLetters
 from daemon.durable.blocks import Begins, Start
@@ -37,7 +37,10 @@ log = logging.getLogger(__name__)
 
 SEGMENTS: Final = 16
 WELL_TURNS: Final = 10
-"""With so many turns made, the state that was loaded has done no harm."""
+"""With so many turns made, or messages acknowledged, the state that was loaded has done no harm."""
+SLOW_NS: Final = SECOND
+"""After a start that took so long to make the state, it is written as soon as it is known to do no
+harm: the next start, however soon it comes, shall not take even longer."""
 
 
 class Durability:
@@ -73,6 +76,7 @@ class Durability:
         self.changed: Graph | None = None
         self._transport, self._clock = transport, clock
         self._session = self._session_entry = 0
+        self._well = self._slow = False
         outbox.on_refused = DeadLetters(folder, clock).put
 
     def recover(self, make: Callable[[Graph], Engine], gateway: Gateway) -> Engine:
@@ -98,7 +102,9 @@ class Durability:
                 self.changed = graph
         self.journal.duplicates.identified = engine.identified
         self._session = self.journal.duplicates.session
-        self._say(found, machine.anew, self._clock.monotonic_ns() - began_ns)
+        took_ns = self._clock.monotonic_ns() - began_ns
+        self._slow = took_ns >= SLOW_NS
+        self._say(found, machine.anew, took_ns)
         return engine
 
     @property
@@ -133,8 +139,11 @@ class Durability:
     def turned(self, engine: Engine) -> None:
         """A turn has been made."""
         self.outlet.volatile = engine.is_volatile if engine.has_volatile else None
-        if engine.turns == WELL_TURNS:
+        if not self._well and (self.outlet.acknowledged or engine.turns >= WELL_TURNS):
+            self._well = True
             self.journal.release()
+            if self._slow:
+                self.checkpointer.hasten()
         self.checkpointer.turned(engine)
         self._note_session(engine)
 

@@ -62,6 +62,10 @@ class Outbox:
         """Outputs that are not settled yet, waiting or in flight."""
         return sum(map(len, self._waiting.values())) + len(self._in_flight)
 
+    def crowded(self, coming: int) -> bool:
+        """More than half full with those that are coming: no more should be made, if it can wait."""
+        return (len(self) + coming) * 2 > self.messages_max or self._bytes * 2 > self.bytes_max
+
     def put(self, outputs: Iterable[Outgoing]) -> None:
         """Queue outputs in order; never blocks, gives up what does not fit."""
         with self._lock:

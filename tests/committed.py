@@ -54,9 +54,9 @@ class Committed:
         )
         # No threads: this class says when what they do is done.
         self.durability.outlet.start = lambda: None
-        self.durability.checkpointer.start = lambda engine, at_once: (
-            at_once and self.checkpoint(engine)
-        )
+        checkpointer = self.durability.checkpointer
+        checkpointer.start = lambda engine, at_once: at_once and self.checkpoint(engine)
+        checkpointer._due_ns += self.gateway.state.every
         self.engine = self.durability.recover(
             lambda graph: Engine(
                 graph, self.inbox, self.ledger, self.clock, self.durability.outlet

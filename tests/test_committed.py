@@ -395,3 +395,98 @@ def test_the_log_is_a_flight_recorder(made):
     assert again
     assert again == heard[-len(again) :]
     assert "checkpoint" in notes[-1]
+
+
+PLAIN = {"plain": {"topic": "plain/{device}"}}
+EACH = {
+    "each": {
+        "from": "plain",
+        "steps": [{"ewma": {"halflife": "1s"}}],
+        "publish": {"topic": "each/{device}"},
+    }
+}
+SMALL = {"outbox_messages_max": 40, "batch_messages_max": 16}
+
+
+def catch_up(daemon, turns):
+    """As the daemon's loop does it; how many turns it did not make."""
+    waited = 0
+    for _ in range(turns):
+        daemon.clock.advance(100 * MS)
+        if daemon.durability.outlet.behind:
+            waited += 1
+        else:
+            daemon.turn()
+        daemon.commit()
+    return waited
+
+
+def test_no_more_is_made_than_can_go_out(made):
+    daemon = made(pipelines=EACH, sources=PLAIN, limits=SMALL)
+    take, daemon.outbox.take = daemon.outbox.take, lambda most, in_flight_max: []
+    for i in range(200):
+        daemon.transport.publish("plain/a", b'{"t": %d}' % i)
+    assert catch_up(daemon, 20) > 15
+    assert len(daemon.inbox) > 100
+    daemon.outbox.take = take
+    daemon.transport._pump()
+    catch_up(daemon, 20)
+    assert len(daemon.published("sample")) == 200
+    assert daemon.ledger.value(Count.OUTPUTS_DISCARDED) == 0
+
+
+def test_nor_is_it_made_while_the_disk_is_slow(made):
+    daemon = made(pipelines=EACH, sources=PLAIN, limits=SMALL)
+    for i in range(200):
+        daemon.transport.publish("plain/a", b'{"t": %d}' % i)
+    while not daemon.durability.outlet.behind:
+        daemon.turn()
+    assert len(daemon.inbox) > 100
+    assert catch_up(daemon, 20) < 10
+    assert len(daemon.published("sample")) == 200
+
+
+def test_while_nothing_can_go_out_it_goes_on(made):
+    daemon = made(pipelines=EACH, sources=PLAIN, limits=SMALL)
+    for i in range(200):
+        daemon.transport.publish("plain/a", b'{"t": %d}' % i)
+    daemon.transport.cut()
+    assert catch_up(daemon, 20) == 0
+    assert len(daemon.inbox) == 0
+
+
+def test_lives_that_acknowledge_something_do_not_cost_the_checkpoint(made):
+    daemon = made()
+    daemon.checkpoint()
+    for i in range(8):
+        daemon.transport.publish(*_bytes(sent("d0", i / 5, 10)))
+        daemon.turn()
+        daemon.commit()
+        daemon.turn()
+        daemon.die()
+    assert daemon.durability.journal.aside == []
+
+
+def test_lives_that_end_at_once_cost_the_checkpoint(made):
+    daemon = made()
+    daemon.checkpoint()
+    for _ in range(6):
+        daemon.turn()
+        daemon.die()
+    [aside] = daemon.durability.journal.aside
+    assert "5 starts with it have failed" in aside
+
+
+def test_a_start_that_took_long_writes_a_checkpoint_soon(made, monkeypatch):
+    daemon = made()
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    daemon.commit()
+    for slow_ns, due in ((durability.SLOW_NS, False), (0, True)):
+        monkeypatch.setattr(durability, "SLOW_NS", slow_ns)
+        daemon.die()
+        checkpointer = daemon.durability.checkpointer
+        assert not checkpointer.is_due
+        for _ in range(durability.WELL_TURNS):
+            daemon.turn()
+        assert checkpointer.is_due == due

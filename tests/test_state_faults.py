@@ -32,7 +32,7 @@ IMPATIENT = "from daemon import canary as c; c.EVERY_NS, c.LOST_NS = 10**9, 2 * 
 class Plant:
     """A daemon with state that counts samples in windows of a second of event time."""
 
-    def __init__(self, name, broker, daemons, closing, folder, before="", **state):
+    def __init__(self, name, broker, daemons, closing, folder, before="", limits=None, **state):
         self.name, self.folder, self.sent = name, folder, 0
         config = gateway(
             broker.url,
@@ -52,6 +52,7 @@ class Plant:
                 }
             },
             state={"folder": str(folder / "state"), **state},
+            limits=limits or {},
         )
         self.heard = closing(Keeper(broker.port, f"{name}-keeper", f"{name}/n/#"))
         self.gaps = closing(Keeper(broker.port, f"{name}-gaps", f"sensorweir/{name}/gap"))
@@ -147,6 +148,27 @@ def test_a_slow_disk_delays_and_loses_nothing(mosquitto, plant, tmp_path):
     made.daemon.start()
     made.send(20)
     made.taken()
+    made.daemon.close()
+
+
+@pytest.fixture
+def unlimited(tmp_path):
+    """A broker that keeps any number of messages for a session."""
+    broker = Mosquitto(tmp_path, "max_queued_messages 0").start()
+    yield broker
+    broker.stop()
+
+
+def test_a_start_behind_a_long_queue_makes_no_more_than_can_go_out(unlimited, plant):
+    made = plant("behind", unlimited, limits={"outbox_messages_max": 32, "batch_messages_max": 64})
+    made.send(20)
+    until(made.windows)
+    made.daemon.kill()
+    made.send(4_001)  # more windows than the outbox takes, by far
+    made.publisher.settle()
+    made.daemon.start()
+    made.taken()
+    assert made.daemon.metrics()["outputs_discarded"] == 0
     made.daemon.close()
 
 

@@ -39,6 +39,11 @@ class MemoryTransport:
         return self._connected
 
     @property
+    def publishing(self) -> bool:
+        """The same."""
+        return self._connected
+
+    @property
     def beats(self) -> Mapping[str, Callable[[], int]]:
         """None: there is no thread."""
         return {}

@@ -36,6 +36,11 @@ class MqttTransport:
         return self._ingest.up and self._egress.up and self._ingest.settled
 
     @property
+    def publishing(self) -> bool:
+        """True when the connection for what we publish is up."""
+        return self._egress.up
+
+    @property
     def alive(self) -> bool:
         """True while both threads run; `connected` says whether they have a connection."""
         return (self._ingest.alive or self._recalling) and self._egress.alive

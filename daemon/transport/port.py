@@ -55,6 +55,11 @@ class Transport(Protocol):
         ...
 
     @property
+    def publishing(self) -> bool:
+        """True when what lies in the outbox goes out."""
+        ...
+
+    @property
     def recalled(self) -> bool:
         """True when what `recall` asked for has come, as far as can be known."""
         ...
