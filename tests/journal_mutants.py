@@ -167,7 +167,7 @@ class DeletesFirst(Checkpoints):
 
 
 def only_one_kept(monkeypatch):
-    monkeypatch.setattr(checkpoint, "KEPT", 1)
+    monkeypatch.setattr(checkpoint, "SNAPSHOTS_KEPT", 1)
 
 
 def tries_of_one_are_those_of_all(monkeypatch):
@@ -217,8 +217,8 @@ class WritesTooSoon(Shell):
 class DeletesWhatIsNeeded(LocalLog):
     """As little of the log is kept as there may be."""
 
-    def commit(self):
-        done = super().commit()
+    def commit(self, expected):
+        done = super().commit(expected)
         while len(self._segments) > 2:
             self._delete_first()
         return done

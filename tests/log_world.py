@@ -84,7 +84,7 @@ class LogWorld:
             self.append(log)
         elif dice < 0.9:
             self.tell("commit", log.head)
-            number = log.commit()
+            number = log.commit(log.durable)
             self.committed |= self.appended
             self.appended = {}
             if number != max(self.committed, default=0):

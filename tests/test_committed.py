@@ -490,3 +490,15 @@ def test_a_start_that_took_long_writes_a_checkpoint_soon(made, monkeypatch):
         for _ in range(durability.WELL_TURNS):
             daemon.turn()
         assert checkpointer.is_due == due
+
+
+def test_a_log_that_somebody_else_has_made_longer_ends_the_daemon(made):
+    daemon = made()
+    log = daemon.durability.journal._log
+    log.append(b"not ours")
+    log.commit(log.durable)
+    daemon.transport.publish(*_bytes(sent("d0", 0, 10)))
+    daemon.turn()
+    daemon.commit()
+    assert "somebody else writes this log" in daemon.durability.outlet.failed
+    assert daemon.transport.acknowledged == []

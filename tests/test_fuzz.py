@@ -196,7 +196,7 @@ def log(files):
     assert numbers == sorted(set(numbers))
     assert all(BODIES[number] == body for number, body in got)
     number = opened.append(b"next")
-    assert opened.commit() == number
+    assert opened.commit(opened.durable) == number
     assert number > max(numbers, default=0)
     opened.close()
     again = open_log(disk)

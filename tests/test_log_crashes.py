@@ -85,11 +85,11 @@ class NoFolderSync(SimDisk):
 class DeletesFirst(LocalLog):
     """Makes room for what it is about to make durable."""
 
-    def commit(self):
+    def commit(self, expected):
         self._usable()
         self._write_pending()
         self._delete_oldest()
-        return super().commit()
+        return super().commit(expected)
 
 
 class GoesOnAfterFailure(LocalLog):
@@ -117,7 +117,7 @@ class DeletesInOneGo(LocalLog):
 class NumbersFirst(LocalLog):
     """Tells a commit before the disk has it."""
 
-    def commit(self):
+    def commit(self, expected):
         self._usable()
         self._write_pending()
         self._durable = self._written

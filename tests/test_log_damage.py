@@ -26,8 +26,8 @@ def written():
     for number, body in BODIES.items():
         assert log.append(body) == number
         if number % 2:
-            log.commit()
-    log.commit()
+            log.commit(log.durable)
+    log.commit(log.durable)
     log.close()
     return {p.name: bytes(inode.data) for p, inode in disk.live.items()}
 
@@ -52,7 +52,7 @@ def check_prefix(disk, log):
     assert got == [(n, BODIES[n]) for n in range(1, len(got) + 1)]
     number = log.append(b"next")
     assert number == log.head > len(got)
-    assert log.commit() == number
+    assert log.commit(log.durable) == number
     log.close()
     again = open_log(disk)
     assert again.damaged is None
@@ -132,7 +132,7 @@ def test_an_oldest_segment_of_which_no_record_is_left_holds_up_no_reader():
     assert log.damaged.reason == "record"
     assert list(log.read()) == []
     number = log.append(b"next")
-    assert log.commit() == number == log.first
+    assert log.commit(log.durable) == number == log.first
     assert list(log.read()) == [(number, b"next")]
 
 
@@ -192,7 +192,7 @@ def test_quarantine_is_bounded():
         log = open_log(disk, bytes_max=700)
         for _ in range(4):
             log.append(bytes(150))
-            log.commit()
+            log.commit(log.durable)
         log.close()
         oldest = min(p for p in disk.live if segments.first_of(p.name) and p.parent == FOLDER)
         disk.live[oldest].data[40] ^= 1
@@ -223,7 +223,7 @@ def torn(body):
     disk = SimDisk(random.Random(2))
     log = open_log(disk, segment_bytes=100_000, bytes_max=400_000)
     log.append(b"first")
-    log.commit()
+    log.commit(log.durable)
     log.append(b"x" + body)
     log._write_pending()
     [inode] = disk.live.values()
@@ -239,7 +239,7 @@ def test_records_forged_inside_a_torn_payload_are_never_read():
             assert list(log.read()) == [(1, b"first")]
             assert log.head < 10
             assert log.append(b"next") == log.head
-            log.commit()
+            log.commit(log.durable)
             assert dict(log.read())[log.head] == b"next"
 
 

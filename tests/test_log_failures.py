@@ -67,7 +67,7 @@ class Failing(SimDisk):
 def log_with_one_record(disk):
     log = LocalLog(FOLDER, bytes_max=400, segment_bytes=100, disk=disk)
     log.append(b"one")
-    assert log.commit() == 1
+    assert log.commit(log.durable) == 1
     return log
 
 
@@ -75,7 +75,7 @@ def use(log):
     """Begins a segment, fills it, and makes room."""
     for _ in range(8):
         log.append(bytes(60))
-        log.commit()
+        log.commit(log.durable)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_disk_that_fails_ends_the_log_for_good(what):
     with pytest.raises(LogFailed, match="injected"):
         use(log)
     disk.failing_with = {}
-    for act in (lambda: log.append(b"again"), log.commit):
+    for act in (lambda: log.append(b"again"), lambda: log.commit(0)):
         with pytest.raises(LogFailed, match="takes nothing any more"):
             act()
     kept = list(log.read())
@@ -108,11 +108,11 @@ def test_a_full_disk_ends_nothing(what, number):
     log.append(bytes(60))
     for _ in range(3):
         with pytest.raises(LogFull, match=r"no space for the log.*0 bytes are free"):
-            log.commit()
+            log.commit(log.durable)
     assert list(log.read()) == [(1, b"one")]
     disk.failing_with = {}
     assert log.append(b"three") == 3
-    assert log.commit() == 3
+    assert log.commit(log.durable) == 3
     assert list(log.read()) == [(1, b"one"), (2, bytes(60)), (3, b"three")]
 
 
@@ -131,9 +131,9 @@ def test_what_a_full_disk_took_in_part_must_come_off_again():
     disk.failing_with = {"write": errno.ENOSPC, "truncate": errno.EIO}
     log.append(b"two")
     with pytest.raises(LogFailed):
-        log.commit()
+        log.commit(log.durable)
     with pytest.raises(LogFailed):
-        log.commit()
+        log.commit(log.durable)
 
 
 def test_memory_for_what_waits_is_bounded_on_a_full_disk(monkeypatch):
@@ -149,7 +149,7 @@ def test_memory_for_what_waits_is_bounded_on_a_full_disk(monkeypatch):
             log.append(bytes(60))
     assert log.head == 1 + taken
     disk.failing_with = {}
-    assert log.commit() == 1 + taken
+    assert log.commit(log.durable) == 1 + taken
 
 
 @pytest.mark.parametrize("what", ["names", "read", "open", "write", "sync", "sync_folder"])
@@ -213,7 +213,7 @@ def test_numbers_go_on_behind_a_file_that_lost_its_header_but_not_behind_any_nam
     assert len(list(log.read())) == 12
     for _ in range(5):
         log.append(bytes(100))
-        log.commit()
+        log.commit(log.durable)
     assert log.head == far + 5
     log.close()
     log = open_log(disk)
@@ -224,5 +224,5 @@ def test_numbers_go_on_behind_a_file_that_lost_its_header_but_not_behind_any_nam
 def test_the_errors_stand_on_one_root():
     kinds = [getattr(port, n) for n in dir(port) if n.startswith("Log")]
     errors = [k for k in kinds if isinstance(k, type) and issubclass(k, Exception)]
-    assert len(errors) == 6
+    assert len(errors) == 7
     assert all(issubclass(k, port.LogError) for k in errors)

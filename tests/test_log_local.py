@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from daemon.durable.local import LocalLog
-from daemon.durable.port import RECORD_BYTES_MAX, Log, LogFailed, LogLocked
+from daemon.durable.port import RECORD_BYTES_MAX, Log, LogFailed, LogFenced, LogLocked
 from tests.log_world import body_of
 
 ROOT = Path(__file__).parent.parent
@@ -24,9 +24,21 @@ def open_log(folder, bytes_max=1 << 20, segment_bytes=1 << 16):
 
 def test_an_empty_log(tmp_path):
     log: Log = open_log(tmp_path / "log")
-    assert (log.first, log.head, log.commit(), list(log.read())) == (1, 0, 0, [])
+    assert (log.first, log.head, log.commit(log.durable), list(log.read())) == (1, 0, 0, [])
     log.close()
     assert [p.name for p in (tmp_path / "log").iterdir()] == ["lock"]
+
+
+def test_who_expects_another_end_writes_nothing(tmp_path):
+    log = open_log(tmp_path)
+    log.append(b"one")
+    assert log.commit(0) == 1
+    log.append(b"two")
+    for expected in (0, 2):
+        with pytest.raises(LogFenced, match="record 1 is the newest durable one"):
+            log.commit(expected)
+    assert [n for n, _ in log.read()] == [1]
+    assert log.commit(1) == 2
 
 
 def test_what_was_committed_is_read_here_and_after_opening_again(tmp_path):
@@ -34,7 +46,7 @@ def test_what_was_committed_is_read_here_and_after_opening_again(tmp_path):
     numbers = [log.append(body_of(n)) for n in range(1, 201)]
     assert numbers == list(range(1, 201))
     assert list(log.read()) == []
-    assert log.commit() == log.head == 200
+    assert log.commit(log.durable) == log.head == 200
     expected = [(n, body_of(n)) for n in numbers]
     assert list(log.read()) == expected
     log.append(b"never committed")
@@ -45,7 +57,7 @@ def test_what_was_committed_is_read_here_and_after_opening_again(tmp_path):
     assert list(log.read(197)) == expected[197:]
     assert list(log.read(200)) == list(log.read(10**9)) == []
     assert log.append(b"") == 201
-    log.commit()
+    log.commit(log.durable)
     assert list(log.read(200)) == [(201, b"")]
     log.close()
 
@@ -54,12 +66,12 @@ def test_the_reader_sees_what_is_committed_meanwhile_and_not_what_is_only_append
     log = open_log(tmp_path)
     got = []
     log.append(b"1")
-    log.commit()
+    log.commit(log.durable)
     for number, record in log.read():
         got.append((number, record))
         if number < 5:
             log.append(b"%d" % (number + 1))
-            log.commit()
+            log.commit(log.durable)
             log.append(b"not yet") if number == 4 else None
     assert got == [(n, b"%d" % n) for n in range(1, 6)]
     log.close()
@@ -71,7 +83,7 @@ def test_old_segments_go_and_the_rest_stays_below_the_bound(tmp_path):
     for number in range(1, 2001):
         log.append(body_of(number))
         if number % 10 == 0:
-            log.commit()
+            log.commit(log.durable)
             held = sum(p.stat().st_size for p in tmp_path.glob("*.log"))
             assert held <= 100_000
             assert log.first == 1 or held > 80_000
@@ -88,11 +100,11 @@ def test_a_record_above_the_size_of_a_segment_and_of_the_log_itself(tmp_path):
     log.append(b"before")
     log.append(largest)
     log.append(b"after")
-    assert log.commit() == 3
+    assert log.commit(log.durable) == 3
     with pytest.raises(ValueError, match="at most 16777216 fit"):
         log.append(largest + b"!")
     assert log.append(largest) == 4
-    log.commit()
+    log.commit(log.durable)
     log.close()
     log = open_log(tmp_path, bytes_max=4096, segment_bytes=1024)
     assert list(log.read()) == [(4, largest)]
@@ -111,7 +123,7 @@ def test_nobody_else_may_look(tmp_path):
     try:
         log = open_log(tmp_path / "log")
         log.append(b"secret")
-        log.commit()
+        log.commit(log.durable)
         log.close()
     finally:
         os.umask(before)
@@ -130,7 +142,7 @@ def test_a_folder_has_one_owner(tmp_path):
     with pytest.raises(LogLocked, match=rf"in use by process {os.getpid()}; .* folder of its own"):
         open_log(tmp_path)
     log.append(b"still mine")
-    assert log.commit() == 1
+    assert log.commit(log.durable) == 1
     log.close()
     open_log(tmp_path).close()
 
@@ -139,7 +151,7 @@ def test_a_closed_log_takes_nothing(tmp_path):
     log = open_log(tmp_path)
     log.close()
     log.close()
-    for act in (lambda: log.append(b""), log.commit):
+    for act in (lambda: log.append(b""), lambda: log.commit(0)):
         with pytest.raises(LogFailed, match="takes nothing any more: it was closed"):
             act()
 
@@ -154,7 +166,7 @@ def test_a_damaged_file_is_set_aside(tmp_path):
     log = open_log(tmp_path, segment_bytes=10_000)
     for number in range(1, 41):
         log.append(body_of(number))
-    log.commit()
+    log.commit(log.durable)
     log.close()
     files = sorted(tmp_path.glob("*.log"))
     data = bytearray(files[1].read_bytes())
@@ -166,7 +178,7 @@ def test_a_damaged_file_is_set_aside(tmp_path):
     assert last == log.head == 40
     assert list(log.read()) == [(n, body_of(n)) for n in range(1, first)]
     assert log.append(b"goes on") == 41
-    log.commit()
+    log.commit(log.durable)
     log.close()
     folder = tmp_path / "quarantine"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -192,7 +204,7 @@ print("open", log.head, flush=True)
 while True:
     for _ in range(log.head % 7 + 1):
         log.append(body_of(log.head + 1))
-    print(log.commit(), flush=True)
+    print(log.commit(log.durable), flush=True)
 """
 
 FULL = """
@@ -208,14 +220,14 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 try:
     while True:
         log.append(body_of(log.head + 1))
-        log.commit()
+        log.commit(log.durable)
 except LogFull as full:
     print(full, file=sys.stderr)
 waiting, readable = log.head, list(log.read())
 assert readable == [(n, body_of(n)) for n in range(1, len(readable) + 1)]
 assert waiting > len(readable) > 3
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-assert log.commit() == waiting
+assert log.commit(log.durable) == waiting
 assert list(log.read()) == [(n, body_of(n)) for n in range(1, waiting + 1)]
 print(waiting)
 """

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.durable.disk import Disk, File, no_space
-from daemon.durable.port import LogError
+from daemon.durable.port import SNAPSHOTS_KEPT, LogError, Pieces
 
 VERSION: Final = 1
 _MAGIC: Final = b"sweirckp"
@@ -32,15 +32,12 @@ HEADER_BYTES: Final = _HEADER.size + _CRC.size
 BYTES_MAX: Final = 1 << 30
 """A bigger state is not kept: writing it every minute would wear out flash, and load slowly."""
 CHUNK: Final = 1 << 20
-KEPT: Final = 2
 QUARANTINED: Final = 2
 TRIES: Final = 5
 """More than a flickering power supply interrupts; then the one before it gets as many."""
 _SUFFIX, _NEW = ".state", ".new"
 _TRIED: Final = "tried"
 QUARANTINE: Final = "quarantine"
-
-Pieces = Iterable[bytes | memoryview]
 
 
 class CheckpointDamaged(ValueError):  # noqa: N818 - what was found, as in `port`
@@ -161,7 +158,7 @@ class Checkpoints:
         self._disk.rename(new, path)
         self._disk.sync_folder(self.folder)
         self._number += 1
-        for number in self._numbers()[:-KEPT]:
+        for number in self._numbers()[:-SNAPSHOTS_KEPT]:
             self._disk.unlink(self.folder / _name_of(number))
         self._disk.sync_folder(self.folder)
         self.well()

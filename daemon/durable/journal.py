@@ -30,10 +30,9 @@ from daemon.durable.blocks import (
     Turn,
     pack,
 )
-from daemon.durable.checkpoint import KEPT, Checkpoints, Pieces
 from daemon.durable.duplicates import Duplicates
 from daemon.durable.outputs import outputs_of, pack_outputs
-from daemon.durable.port import Log
+from daemon.durable.port import SNAPSHOTS_KEPT, Log, Pieces, Snapshots
 from daemon.durable.replayer import Machine, Recovered, Replayer
 from daemon.durable.segments import RECORD_HEADER_BYTES
 from daemon.messages import Message, Outgoing
@@ -80,7 +79,7 @@ class Snapshot(NamedTuple):
 class Journal:
     """Entries in order, from the machine to the log; and back at a start."""
 
-    def __init__(self, log: Log, checkpoints: Checkpoints) -> None:
+    def __init__(self, log: Log, checkpoints: Snapshots) -> None:
         self.number = self.durable = 0
         """Of the newest entry taken, and of the newest that is durable."""
         self.next_token = 1
@@ -88,12 +87,13 @@ class Journal:
         self.bytes_taken = 0
         """Sizes of entries since the start."""
         self._log, self._checkpoints = log, checkpoints
+        self._committed = log.durable
         self._unsettled: dict[int, Outgoing] = {}
         self._queue: deque[Entry] = deque()
         self._records: deque[bytes] = deque()
         self._committing: list[Entry] = []
         self._ends: deque[tuple[int, int, int]] = deque()
-        self._kept: deque[int] = deque(maxlen=KEPT)
+        self._kept: deque[int] = deque(maxlen=SNAPSHOTS_KEPT)
         """The first record that each checkpoint needs, as far as they were written by us."""
         self.log_bytes = 0
         """Written to the log since the start."""
@@ -219,7 +219,7 @@ class Journal:
             self.log_bytes += RECORD_HEADER_BYTES + len(self._records.popleft())
         if not self._committing:
             return []
-        self._log.commit()
+        self._committed = self._log.commit(self._committed)
         done, self._committing = self._committing, []
         self.ends(done[-1].number)
         self.durable = done[-1].number

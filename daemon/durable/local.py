@@ -12,6 +12,7 @@ from daemon.durable.port import (
     LogDamaged,
     LogError,
     LogFailed,
+    LogFenced,
     LogFull,
     LogUnreadable,
 )
@@ -78,6 +79,11 @@ class LocalLog:
         """Number of the newest record appended, 0 before the first one."""
         return self._head
 
+    @property
+    def durable(self) -> int:
+        """Number of the newest record that was durable when the log was opened or committed."""
+        return self._durable
+
     def append(self, record: bytes) -> int:
         """Take a record and return its number; it is durable after the next `commit`."""
         self._usable()
@@ -91,9 +97,14 @@ class LocalLog:
         self._head += 1
         return self._head
 
-    def commit(self) -> int:
+    def commit(self, expected: int) -> int:
         """Make all records appended so far durable; the number of the newest of them."""
         self._usable()
+        if expected != self._durable:
+            raise LogFenced(
+                f"{self.folder}: record {self._durable} is the newest durable one, not {expected}: "
+                "somebody else writes this log"
+            )
         self._write_pending()
         if self._durable < self._written and self._file is not None:
             self._sync(self._file)

@@ -3,17 +3,22 @@
 LogError
 ├── LogFull        no space; nothing is lost, `commit` may be called again once there is some
 ├── LogFailed      the disk broke a promise; this log takes nothing any more: end the process
+├── LogFenced      somebody else has made it longer; this one has no right to it any more: end
 ├── LogLocked      another process has the folder; tell the operator
 ├── LogForeign     written by another format version; tell the operator
 └── LogUnreadable  a record became unreadable while the log was open; reading stops
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+SNAPSHOTS_KEPT: Final = 2
+
+Pieces = Iterable[bytes | memoryview]
+"""One section of a state, in parts that belong one after the other."""
 
 
 class LogError(Exception):
@@ -26,6 +31,10 @@ class LogFull(LogError):  # noqa: N818 - named by what became of the log
 
 class LogFailed(LogError):  # noqa: N818 - named by what became of the log
     """A write or fsync failed: what it covered may be anywhere.  Never tried again."""
+
+
+class LogFenced(LogError):  # noqa: N818 - named by what became of the log
+    """The log does not end where this user left it.  Nothing was made durable."""
 
 
 class LogLocked(LogError):  # noqa: N818 - named by what became of the log
@@ -70,6 +79,10 @@ class Log(Protocol):
     def head(self) -> int:
         """Number of the newest record appended, 0 before the first one."""
 
+    @property
+    def durable(self) -> int:
+        """Number of the newest record that was durable when the log was opened or committed."""
+
     def append(self, record: bytes) -> int:
         """Take a record and return its number; it is durable after the next `commit`.
 
@@ -77,8 +90,11 @@ class Log(Protocol):
         `LogFailed`.
         """
 
-    def commit(self) -> int:
+    def commit(self, expected: int) -> int:
         """Make all records appended so far durable; the number of the newest of them.
+
+        `expected`: number of the newest durable record as this user knows it, so that of two who
+        take a log for theirs only one can go on.  Raises `LogFenced` when it is another.
 
         Raises `LogFull`: nothing new is promised, all that was appended still waits, call again
         when there is space.  Raises `LogFailed`: nothing new is promised, and the log takes
@@ -97,3 +113,31 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Let go of the folder; what was not committed is forgotten."""
+
+
+class Snapshots(Protocol):
+    """Whole states, each of which is there as a whole or not at all; used beside one log.
+
+    A state that cannot even be tried, because whoever loads it dies, is put aside after some
+    starts: `load` counts them, `well` begins anew.
+    """
+
+    put_aside: list[str]
+    """What `load` could not use, and why."""
+    hopeless: bool
+    """After `load` gave nothing: whether the starts without a state have failed too."""
+
+    def load(self) -> Mapping[str, memoryview] | None:
+        """The newest state that can be read, None without any. Raises OSError."""
+
+    def refuse(self, why: str) -> None:
+        """What `load` has given cannot be used after all; it gives the one before it next."""
+
+    def well(self) -> None:
+        """What was loaded has done no harm, or is not the newest one any more."""
+
+    def write(self, sections: Mapping[str, Pieces]) -> int:
+        """Make a state durable; its size in bytes. Raises OSError and `LogError`."""
+
+    def close(self) -> None:
+        """Let go of where they are kept."""

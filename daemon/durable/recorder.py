@@ -142,7 +142,7 @@ class Recorder:
             self._follow(block)
             written += size
         if written:
-            kept.commit()
+            kept.commit(kept.durable)
             self._bytes_out += written
 
     def _append(self, kept: Log, block: Block) -> None:

@@ -34,10 +34,10 @@ def fill(log, body, seconds):
         records += 16
         if now - last >= COMMIT_S:
             start = time.perf_counter()
-            log.commit()
+            log.commit(log.durable)
             last = time.perf_counter()
             commits.append(last - start)
-    log.commit()
+    log.commit(log.durable)
     took = time.perf_counter() - begin
     return records / took, inside / took, np.array(commits)
 
@@ -48,7 +48,7 @@ def paced(log, body, commits):
     for _ in range(commits):
         log.append(body)
         start = time.perf_counter()
-        log.commit()
+        log.commit(log.durable)
         taken.append(time.perf_counter() - start)
     return np.array(taken)
 
