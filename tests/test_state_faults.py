@@ -1,7 +1,9 @@
 """The true daemon with state on bad disks and at bad brokers: what was sent counts once, always."""
 
 import json
+import os
 import resource
+import signal
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from tests.daemons import QUICK, Keeper, Publisher, gateway
 from tests.mosquitto import Mosquitto
+from tests.wire_proxy import Wire
 from tests.wires import until
 
 pytestmark = pytest.mark.broker
@@ -32,7 +35,7 @@ IMPATIENT = "from daemon import canary as c; c.EVERY_NS, c.LOST_NS = 10**9, 2 * 
 class Plant:
     """A daemon with state that counts samples in windows of a second of event time."""
 
-    def __init__(self, name, broker, daemons, closing, folder, before="", limits=None, **state):
+    def __init__(self, name, broker, daemons, closing, folder, before="", more=None, **state):
         self.name, self.folder, self.sent = name, folder, 0
         config = gateway(
             broker.url,
@@ -52,7 +55,7 @@ class Plant:
                 }
             },
             state={"folder": str(folder / "state"), **state},
-            limits=limits or {},
+            **more or {},
         )
         self.heard = closing(Keeper(broker.port, f"{name}-keeper", f"{name}/n/#"))
         self.gaps = closing(Keeper(broker.port, f"{name}-gaps", f"sensorweir/{name}/gap"))
@@ -84,7 +87,7 @@ class Plant:
 
     def windows(self):
         found = {}
-        for h in self.heard.heard:
+        for h in [h for h in self.heard.heard if h.topic.endswith("/b1")]:
             event = json.loads(h.payload)
             assert found.setdefault(event["time"], event["data"]) == event["data"]
         return found
@@ -160,7 +163,11 @@ def unlimited(tmp_path):
 
 
 def test_a_start_behind_a_long_queue_makes_no_more_than_can_go_out(unlimited, plant):
-    made = plant("behind", unlimited, limits={"outbox_messages_max": 32, "batch_messages_max": 64})
+    made = plant(
+        "behind",
+        unlimited,
+        more={"limits": {"outbox_messages_max": 32, "batch_messages_max": 64}},
+    )
     made.send(20)
     until(made.windows)
     made.daemon.kill()
@@ -238,3 +245,62 @@ def test_a_folder_that_cannot_be_used_is_refused_with_a_way_out(mosquitto, daemo
         daemon.start()
     assert daemon.process.returncode == 1
     assert "state.folder" in Path(daemon.log).read_text()
+
+
+@pytest.fixture
+def wire(mosquitto):
+    made = Wire(mosquitto.port)
+    yield made
+    made.close()
+
+
+def test_a_wire_that_is_cut_again_and_again_loses_nothing(wire, plant):
+    made = plant("cut", wire.broker)
+    while wire.cuts < 12:
+        made.send(37)
+        until(lambda: made.daemon.metrics()["connected"] > 0, what="a connection")
+        time.sleep(0.02 * (wire.cuts % 5))  # in the midst of another part of the exchange each time
+        wire.cut()
+    made.send(57)
+    made.taken()
+    assert made.daemon.metrics()["sessions_lost"] == 0
+    made.daemon.close()
+
+
+def test_a_wire_that_damages_what_it_carries_ends_neither_the_daemon_nor_the_rest(wire, plant):
+    made = plant("flips", wire.broker)
+    made.send(20)
+    until(made.windows)
+    wire.flip_share = 0.3
+    deadline = time.monotonic() + 8
+    while wire.flips < 60 and time.monotonic() < deadline:
+        made.publisher.send("flips/plant/other", {"ts": 1_700_000_000_000, "t": 1})
+        time.sleep(0.002)
+    assert wire.flips >= 20
+    wire.flip_share = 0.0
+    wire.cut()
+    made.send(31)
+    made.taken()
+    assert made.daemon.process.poll() is None
+    assert made.daemon.quiet()["nondeterminism"] == 0
+    made.daemon.kill()
+    made.daemon.start()
+    made.send(20)
+    made.taken()
+    assert made.daemon.metrics()["nondeterminism"] == 0
+    made.daemon.close()
+
+
+def test_a_daemon_that_stands_still_goes_on_where_it_was(mosquitto, plant):
+    config = {"broker": {"url": mosquitto.url, "keepalive": "5s"}}
+    made = plant("stands", mosquitto, more=config)
+    made.send(25)
+    until(made.windows)
+    os.kill(made.daemon.process.pid, signal.SIGSTOP)
+    made.send(40)
+    time.sleep(10)  # the broker gives it up after one and a half times the keepalive
+    os.kill(made.daemon.process.pid, signal.SIGCONT)
+    made.send(16)
+    made.taken()
+    assert made.daemon.metrics()["sessions_lost"] == 0
+    made.daemon.close()
