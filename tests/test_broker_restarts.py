@@ -179,4 +179,4 @@ def test_a_broker_that_hangs_and_goes_on(broker, daemons, closing, tmp_path, kee
     until(lambda: daemon.metrics()["samples_used"] >= sent, what="all messages")
     metrics = daemon.quiet()
     assert metrics["samples_used"] == sent
-    assert (metrics["connections{connection=in}"] == 1) == (keepalive == "60s")
+    assert (metrics["connections"] == 2) == (keepalive == "60s")  # either may notice it first
