@@ -248,6 +248,6 @@ OPERATOR = Operator(
     fanout=lambda params: (params.buckets + 1) * max(1, len(parents(params))),
     regroup=regroup,
     slowest=True,
-    delay_ns=lambda params: params.wait,
+    delay_ns=lambda params: params.wait + 1,
     expected=parents,
 )

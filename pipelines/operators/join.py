@@ -60,8 +60,8 @@ class Join(Params):
 
     @property
     def delay_ns(self) -> int:
-        """How long a left sample may have to wait for its partner."""
-        return self.wait + (0 if self.strategy == "asof" else self.tolerance)
+        """How long a left sample may have to wait for a row that is later than any partner."""
+        return self.wait + (0 if self.strategy == "asof" else self.tolerance) + 1
 
 
 class State(NamedTuple):

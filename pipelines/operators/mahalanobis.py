@@ -248,4 +248,5 @@ OPERATOR = Operator(
     fanout=lambda params: 2,  # noqa: ARG005 - the instant before, and this one
     regroup=regroup,
     slowest=True,
+    delay_ns=lambda params: 1,  # noqa: ARG005 - an instant may have more rows at its time
 )
