@@ -35,7 +35,6 @@ from daemon.transport.mqtt import MqttTransport
 from pipelines import warmup
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
-from pipelines.order import FORCED
 
 log = logging.getLogger(__name__)
 
@@ -353,7 +352,7 @@ class App:
             ),
             "samples_hurried": (
                 "Samples that could not wait for earlier ones: limits.reorder_samples_max.",
-                lambda: sum(int(s.reorder.fate[FORCED]) for s in engine.graph.sources.values()),
+                lambda: engine.graph.hurried + counted("hurried")(),
             ),
             "record_failed": (
                 "1 when the recording has ended because of its disk.",

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from pipelines.batch import Batch
+from pipelines.batch import I8, Batch
 from pipelines.core import NOTHING
 from pipelines.history import NO_ROWS, Rows
 from pipelines.series import SeriesTable
@@ -21,6 +21,8 @@ class Flow(NamedTuple):
     """Rows handed on before that hold no more."""
     instead: Rows = NO_ROWS
     """Rows that hold in their place, or were missing."""
+    heard_ns: I8 | None = None
+    """(S,) at a tick, of a source with lateness: see `Reorder.heard_ns`."""
 
     @property
     def empty(self) -> bool:

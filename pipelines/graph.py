@@ -15,7 +15,7 @@ from pipelines.flow import Flow
 from pipelines.lookups import Tables
 from pipelines.occurrence import Order, Refused
 from pipelines.operator import Operator
-from pipelines.order import Arrivals, Rules
+from pipelines.order import FORCED, Arrivals, Rules
 from pipelines.pipeline import Pipeline
 from pipelines.quota import Quota
 from pipelines.reorder import Reorder
@@ -42,10 +42,13 @@ class SourceStage:
         rules = Rules(source.lateness, source.future_max, idle, source.time is not None)
         self.reorder = Reorder(self.table, rules, limits.reorder_samples_max)
 
-    def flow(self, batch: Batch) -> Flow:
+    def flow(self, batch: Batch, tick_ns: int | None = None) -> Flow:
         """What was handed on last, and what came too late for it."""
         late = self.reorder.late.batch if self.source.late == "amend" else NOTHING
-        return Flow(batch, self.table, late=late)
+        heard_ns = None
+        if tick_ns is not None and self.source.lateness:
+            heard_ns = self.reorder.heard_ns(tick_ns)
+        return Flow(batch, self.table, late=late, heard_ns=heard_ns)
 
     def told(self, gateway: str, name: str) -> Iterator[Event]:
         """What is to be said of the samples that were taken last, apart from their values."""
@@ -86,8 +89,11 @@ class Graph:
                 series_max = max(limits.series_max, rows_max)
                 room = limits.model_copy(update={"series_max": series_max})
                 amend_for_ns = max((p.amend_for_ns for p in above), default=0)
+                lateness_ns = max((p.lateness_ns for p in above), default=0)
+                if isinstance(spec.from_, str):
+                    lateness_ns = gateway.sources[spec.from_].lateness
                 self.pipelines[name] = Pipeline(
-                    gateway.gateway, name, spec, operators, room, amend_for_ns
+                    gateway.gateway, name, spec, operators, room, amend_for_ns, lateness_ns
                 )
         taken = [spec.from_ for spec in gateway.pipelines.values()]
         of_rows = [u for u in taken if not isinstance(u, str) and u.kind != "alerts"]
@@ -99,6 +105,11 @@ class Graph:
                 other = self.pipelines[alert.inhibit_by.alerts].alerting
                 assert other is not None, "checked when the configuration was read"
                 pipeline.alerting.announcer.inhibitor = other.active_values
+
+    @property
+    def hurried(self) -> int:
+        """Samples of all sources that had no room to wait for earlier ones."""
+        return sum(int(stage.reorder.fate[FORCED]) for stage in self.sources.values())
 
     def settle_tables(self) -> tuple[int, int]:
         """Let the changes noted in `tables` count from here on; (taken, refused)."""
@@ -133,7 +144,7 @@ class Graph:
     def tick(self, now_ns: int) -> list[Event]:
         """Let time go on to `now_ns`: waiting samples, timers, windows of silent series."""
         flows = {
-            ("source", name): stage.flow(stage.reorder.tick(now_ns))
+            ("source", name): stage.flow(stage.reorder.tick(now_ns), now_ns)
             for name, stage in self.sources.items()
         }
         return self._through(flows, now_ns)

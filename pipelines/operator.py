@@ -54,6 +54,8 @@ class Operator:
     series. The step then gets a `GroupedBatch`, and its state has a row per group."""
     per_member: bool = False
     """With `regroup`: rows of `out` are series that came in (`batch.member`), not groups."""
+    alone: bool = False
+    """With `regroup`: each series is a group by itself, so none has to wait for others."""
     slowest: bool = False
     """A `regroup` operator whose group has come as far in time as the slowest of its members."""
     delay_ns: Callable[[Any], int] = lambda params: 0  # noqa: ARG005

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 import numpy as np
 from pydantic import ValidationError
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting, Past
+from pipelines.align import Aligner
 from pipelines.amend import Amender, Correction, Told
 from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.confluence import Confluence
@@ -19,7 +21,7 @@ from pipelines.history import NO_ROWS, Rows, together
 from pipelines.occurrence import Order
 from pipelines.operator import Operator
 from pipelines.revising import Reviser, turns
-from pipelines.series import Labels, SeriesTable
+from pipelines.series import Labels, SeriesTable, series_key
 from pipelines.stage import ParamSets, Selection, Stage
 from pipelines.telling import Content, Key, Teller, as_batch, as_rows
 
@@ -42,10 +44,11 @@ class Pipeline:
         "stages",
         "alerting",
         "core",
+        "_aligner",
         "_amender",
         "_reviser",
     )
-    REMADE = ("gateway", "name", "spec", "table", "_teller", "amend_for_ns", "taken")
+    REMADE = ("gateway", "name", "spec", "table", "_teller", "amend_for_ns", "lateness_ns", "taken")
 
     def __init__(
         self,
@@ -55,10 +58,12 @@ class Pipeline:
         operators: Mapping[str, Operator],
         limits: Limits,
         amend_for_ns: int = 0,
+        lateness_ns: int = 0,
     ) -> None:
         """`limits`: with room for all series it takes.
 
         `amend_for_ns`: how long what it told may be corrected, at least.
+        `lateness_ns`: that of the source that everything comes from.
         """
         self.gateway, self.name, self.spec = gateway, name, spec
         self.confluence: Confluence | None = None
@@ -83,6 +88,8 @@ class Pipeline:
         self.core = Core(self.selection.table, self.stages, watch)
         self._teller = Teller(gateway, name, self.upstreams[0], self.core)
         self.amend_for_ns = max(amend_for_ns, _amend_for(spec, self.stages))
+        self.lateness_ns = lateness_ns
+        self._aligner = self._alignment(limits.reorder_samples_max)
         self._amender: Amender | None = None
         if self.amend_for_ns:
             rows_max = limits.amend_rows_max
@@ -122,6 +129,9 @@ class Pipeline:
         made = _Made()
         taken = self._ours(Rows(flow.batch, flow.ids), flow.table)
         now = tick_ns is not None or last
+        until_ns = None
+        if self._aligner is not None:
+            taken, until_ns = self._in_order(self._aligner, taken, flow, tick_ns, last=last)
         if self._amender is not None:
             taken = self._amender.in_order(taken, now=now)
         for rows, changes in self.core.feed(taken.batch, taken.ids):
@@ -133,7 +143,7 @@ class Pipeline:
             self._amender.amend(self._ours(flow.instead, flow.table), new=True)
             self._amender.take_back(self._ours(flow.gone, flow.table))
         if now:
-            self.selection.tick(flow.table)
+            self.selection.tick(flow.table, until_ns)
             clocks = self.core.clocks(tick_ns)
             found = self._amender.correct(clocks) if self._amender else None
             if found is not None:
@@ -214,6 +224,8 @@ class Pipeline:
         self.spec = spec
         if self._amender is not None:
             self._amender.stand()
+        if self._aligner is not None:
+            self._aligner.remake()
         for core in self._amender.cores() if self._amender else (self.core,):
             for stage, step in zip(core.stages, spec.steps, strict=True):
                 stage.revalue(spec.values, step.options)
@@ -233,9 +245,39 @@ class Pipeline:
         }
         tables = {id(t): t for t in (self.selection.table, self.table)}
         found["series_refused"] = sum(t.refused for t in tables.values())
+        if self._aligner is not None:
+            found["hurried"] = self._aligner.hurried
         return found | (self._amender.counts if self._amender else {})
 
     # --- inside --------------------------------------------------------------------------
+
+    def _alignment(self, rows_max: int) -> Aligner | None:
+        """What puts rows in order that are combined; None when they need not wait for each other.
+
+        Pipelines with `amend_for` below others put right what came in another order.
+        """
+        chained = isinstance(self.spec.from_, Upstream)
+        combined = any(s.operator.regroup and not s.operator.alone for s in self.stages)
+        if not self.lateness_ns or not combined or (chained and self.amend_for_ns):
+            return None
+        return Aligner(self.core, self.lateness_ns, rows_max, self._key, chained=chained)
+
+    def _key(self, labels: Labels) -> int:
+        """What rows of one time are sorted by: the list of `from`, then the name of the series."""
+        place = self.confluence.rank(labels)[0] if self.confluence else 0
+        return (place << 32) + crc32(series_key(labels).encode())
+
+    def _in_order(
+        self, aligner: Aligner, taken: Rows, flow: Flow, tick_ns: int | None, *, last: bool
+    ) -> tuple[Rows, I8 | None]:
+        """Rows whose turn has come, and at a tick up to where that is, by row of the selection."""
+        hurried = aligner.wait(taken)
+        if tick_ns is None:
+            return (together([hurried, aligner.rest()]) if last else hurried), None
+        heard_ns = flow.table.clock_ns if flow.heard_ns is None else flow.heard_ns
+        heard_ns = self.selection.of_upstream(heard_ns, flow.table)
+        due, until_ns = aligner.due(heard_ns, tick_ns)
+        return together([hurried, due]), until_ns
 
     def _rank(self) -> Callable[[Labels], tuple[int, Labels]] | None:
         """Order of rows of one time: alerts often have one, and what is corrected comes later."""

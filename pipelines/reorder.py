@@ -7,6 +7,7 @@ import numpy as np
 from pipelines.admission import admit, advance, release
 from pipelines.batch import BAD, GOOD, I8, Batch, new_batch, rows, samples
 from pipelines.order import (
+    NONE,
     USED,
     Ahead,
     Arrivals,
@@ -19,7 +20,7 @@ from pipelines.order import (
     new_pool,
     new_times,
 )
-from pipelines.series import Labels, SeriesTable, without_channel
+from pipelines.series import NEVER, Labels, SeriesTable, without_channel
 
 ROOM: Final = 1024
 """Samples of one call for which there is room at first."""
@@ -98,6 +99,21 @@ class Reorder:
         self._make_room(0)
         advance(now_ns, len(self.table), self._times, self._pool, self.rules, self._out)
         return self._released()
+
+    def heard_ns(self, now_ns: int) -> I8:
+        """(S,) event time up to which each series misses nothing, as far as can be known now.
+
+        Its clock, or further: as far as it lags behind ours, what comes from now on is later than
+        `now_ns` - lateness, and what came and waits is known. NEVER for one not heard yet.
+        """
+        n, times = len(self.table), self._times
+        head_ns, first = times.head_ns[:n], times.first[:n]
+        seen = times.seen[:n] > 0
+        quiet_ns = np.where(seen, head_ns, 0) + now_ns - times.arrival_ns[:n]
+        quiet_ns -= self.rules.lateness_ns
+        waits_ns = np.where(first != NONE, self._pool.t_ns[first] - 1, quiet_ns)
+        heard_ns = np.maximum(times.clock_ns[:n], np.minimum(quiet_ns, waits_ns))
+        return np.where(seen, heard_ns, NEVER)
 
     def flush(self) -> Batch:
         """All samples that wait, in order, because no more will come."""

@@ -257,12 +257,25 @@ class Selection:
         self.sync(upstream)
         return self._row[series]
 
-    def tick(self, upstream: SeriesTable) -> None:
-        """Take over how far each series' time has come."""
+    def tick(self, upstream: SeriesTable, until_ns: I8 | None = None) -> None:
+        """Take over how far each series' time has come.
+
+        `until_ns`: (rows of ours,) up to where its rows were handed on, when some wait.
+        """
+        clock_ns = self.of_upstream(upstream.clock_ns, upstream)
+        known = clock_ns != NEVER
+        ours = self.table.clock_ns[: clock_ns.size]
+        if until_ns is not None:
+            clock_ns = np.maximum(ours, np.minimum(clock_ns, until_ns))
+        ours[known] = clock_ns[known]
+
+    def of_upstream(self, times_ns: I8, upstream: SeriesTable) -> I8:
+        """(rows of ours,) these times of the rows of `upstream`, NEVER where it has none."""
         self.sync(upstream)
         theirs = self._upstream[: len(self.table)]
-        known = theirs != FULL
-        self.table.clock_ns[: theirs.size][known] = upstream.clock_ns[theirs[known]]
+        found = np.full(len(self.table), NEVER, np.int64)
+        found[: theirs.size][theirs != FULL] = times_ns[theirs[theirs != FULL]]
+        return found
 
     def sync(self, upstream: SeriesTable) -> None:
         """Meet the series that are new upstream."""

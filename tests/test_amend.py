@@ -38,8 +38,8 @@ def newest(events):
 class Played:
     """Samples as they arrive, then silence; time goes on in steps of two seconds."""
 
-    def __init__(self, pipelines, rows, until=200, cut=1, **more):
-        self.graph = graph(pipelines, sources=SOURCES, **more)
+    def __init__(self, pipelines, rows, until=200, cut=1, sources=SOURCES, **more):
+        self.graph = graph(pipelines, sources=sources, **more)
         self.feed, self.told = Feed(self.graph), []
         for first in range(0, len(rows), cut):
             some = rows[first : first + cut]
@@ -155,10 +155,10 @@ def arrivals(draw):
     return noisy(draw(st.integers(0, 2**32)), draw(st.integers(5, 60)))
 
 
-def converges(pipelines, rows):
+def converges(pipelines, rows, sources=SOURCES):
     ordered = [(t, labels, x, t) for t, labels, x, _ in sorted(rows, key=lambda r: r[0])]
-    want = newest(played(pipelines, ordered, 220))
-    late = Played(pipelines, sorted(rows, key=lambda r: r[3]), 220)
+    want = newest(played(pipelines, ordered, 220, sources=sources))
+    late = Played(pipelines, sorted(rows, key=lambda r: r[3]), 220, sources=sources)
     assert newest(late.told) == want
     assert set(late.counts("amend_differs").values()) == {0}
     assert set(late.counts("amend_too_late").values()) == {0}
@@ -174,6 +174,12 @@ def test_corrected_in_the_end_is_what_sorted_data_gives(rows):
 @given(rows=arrivals())
 def test_the_same_for_steps_over_groups(rows):
     converges(GROUPS, rows)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=arrivals())
+def test_the_same_when_members_have_waited_for_each_other(rows):
+    converges(GROUPS, rows, {"boilers": SOURCES["boilers"] | {"lateness": "5s"}})
 
 
 @settings(max_examples=12, deadline=None)

@@ -89,4 +89,5 @@ OPERATOR = Operator(
     step=step,
     example="enrich: {table: devices, of: device, add: [line, hall], missing: keep}",
     regroup=regroup,
+    alone=True,
 )

@@ -276,5 +276,6 @@ OPERATOR = Operator(
     fanout=lambda params: 3,  # noqa: ARG005 - silent, found, and back again
     condition=lambda params: When(above=0.5),  # noqa: ARG005 - same for all
     regroup=regroup,
+    alone=True,
     expected=expected,
 )
