@@ -423,19 +423,21 @@ class Sick:
 
     def __init__(self, error=None, good=0, gate=None):
         self.error, self.good, self.gate = error, good, gate
-        self.records, self.closed = [], False
+        self.records, self.closed, self.durable = [], False, 0
 
     def append(self, record):
         self.records.append(record)
         return len(self.records)
 
-    def commit(self):
+    def commit(self, expected):
+        assert expected == self.durable
         if self.gate is not None:
             self.gate.wait(20)
         if self.error and self.good == 0:
             raise self.error
         self.good -= 1
-        return len(self.records)
+        self.durable = len(self.records)
+        return self.durable
 
     def close(self):
         self.closed = True
