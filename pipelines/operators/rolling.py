@@ -1,4 +1,7 @@
-"""rolling: one number about the samples of a trailing window."""
+"""rolling: one number about the samples of a trailing window.
+
+There is no `last`: a window that ends with the sample in hand has that very sample as its last.
+"""
 
 from typing import Any, Literal, NamedTuple, Self
 
@@ -26,11 +29,12 @@ class Rolling(Params):
     """Which number, over which window."""
 
     stat: Literal[
-        "mean", "sum", "min", "max", "std", "median", "quantile", "range", "count", "slope"
+        "mean", "sum", "min", "max", "std", "var", "median", "quantile", "range", "count", "first",
+        "slope",
     ] = Field(
-        description="Number to compute. range: largest minus smallest · slope: change per "
-        "second of the straight line that fits best."
-    )
+        description="Number to compute. range: largest minus smallest · first: the oldest one · "
+        "slope: change per second of the straight line that fits best."
+    )  # fmt: skip
     window: Window = Field(
         description="Samples that count: a time such as 60s, which is (t - 60 s, t], or so many."
     )
@@ -41,7 +45,16 @@ class Rolling(Params):
         1, ge=1, description="Not known before the window holds this many samples."
     )
     ddof: int = Field(
-        1, ge=0, le=1, description="std divides by n - ddof: 1 for a sample, 0 for all there is."
+        1,
+        ge=0,
+        le=1,
+        description="std and var divide by n - ddof: 1 for a sample, 0 for all there is.",
+    )
+    weight: Literal["none", "step", "linear"] = Field(
+        "none",
+        description="What counts in a mean. none: each sample once · step: the time that it holds "
+        "until the next one · linear: the time, on straight lines between samples. For sensors "
+        "that send when something changes.",
     )
 
     @model_validator(mode="after")
@@ -54,11 +67,17 @@ class Rolling(Params):
             raise ValueError(
                 f"min_samples {self.min_samples} is more than the window's {self.window.n} samples"
             )
+        if self.weight != "none" and (self.stat != "mean" or self.window.n > 0):
+            raise ValueError(
+                f"`weight: {self.weight}` belongs to the mean over a window of time, for example "
+                f"{{stat: mean, window: 60s, weight: {self.weight}}}"
+            )
         return self
 
 
 ONE = np.uint64(1)
-MEAN, SUM, MIN, MAX, STD, MEDIAN, QUANTILE, RANGE, COUNT, SLOPE = range(10)
+MEAN, SUM, MIN, MAX, STD, VAR, MEDIAN, QUANTILE, RANGE, COUNT, FIRST, SLOPE = range(12)
+NONE, STEP, LINEAR = range(3)
 
 
 class State(NamedTuple):
@@ -71,7 +90,7 @@ class State(NamedTuple):
     order: F8 = column("f8", GROWING)  # window in order; min, max: positions of a falling queue
     head: I8 = column("i8")  # the queue is order[head:tail]
     tail: I8 = column("i8")
-    sums: F8 = column("f8", 2)  # mean, sum: sum and lost digits · std: mean and squared distances
+    sums: F8 = column("f8", 2)  # sum (weighted: area) and lost digits · std, var: see `joined`
     churn: I8 = column("i8")  # samples that left since `sums` were last computed afresh
     line: F8 = column("f8", 5)  # see numerics.ring_line
     base_ns: I8 = column("i8")  # time zero of `line`
@@ -87,7 +106,7 @@ def slid_sums(
     x: F8, oldest: int, keep: int, newest: int, sums: F8, churn: I8, s: int, stat: int, ddof: int
 ) -> float:
     """Let positions [oldest, keep) of one ring out of `sums` (2,) and position `newest` in."""
-    a, b, of_squares = sums[0], sums[1], stat == STD
+    a, b, of_squares = sums[0], sums[1], stat in (STD, VAR)
     before, value, width = b, x[newest % x.size], x.size
     for p in range(oldest, keep):
         if of_squares:
@@ -106,12 +125,58 @@ def slid_sums(
     n = newest - keep + 1
     if of_squares:
         a, b = joined(a, b, n, value)
-        y = np.sqrt(b / (n - ddof)) if n > ddof else np.nan
+        y = b / (n - ddof) if n > ddof else np.nan
+        y = np.sqrt(y) if stat == STD else y
     else:
         a, b = added(a, b, value)
         y = (a + b) / (1 if stat == SUM else n)
     sums[0], sums[1] = a, b
     return float(y)
+
+
+@kernel
+def area(t0: int, x0: float, t1: int, x1: float, weight: int) -> float:
+    """Value times seconds from (t0, x0) to (t1, x1)."""
+    height = x0 if weight == STEP else 0.5 * x0 + 0.5 * x1
+    return height * ((t1 - t0) / 1e9)
+
+
+@kernel
+def slid_areas(
+    t_ns: I8, x: F8, oldest: int, keep: int, newest: int, sums: F8, churn: I8, s: int,
+    since_ns: int, span_ns: int, weight: int,
+) -> float:  # fmt: skip
+    """Mean over time of positions [keep, newest] of one ring, from `since_ns` on.
+
+    `sums` is the area from position oldest + 1 to newest - 1, and follows. The way from `keep` to
+    the next one is not in it: of that the part from `since_ns` on counts, nothing if it is longer
+    than `span_ns`.
+    """
+    a, b, sign, width = sums[0], sums[1], -1.0, x.size
+    start, stop = oldest + 1, min(keep + 1, newest - 1)
+    churn[s] += max(0, stop - start)
+    if churn[s] > newest - keep or keep >= newest - 1:
+        a, b, sign, churn[s] = 0.0, 0.0, 1.0, 0
+        start, stop = keep + 1, newest - 1
+    for p in range(start, stop):
+        i, j = p % width, (p + 1) % width
+        a, b = added(a, b, sign * area(t_ns[i], x[i], t_ns[j], x[j], weight))
+    i, j = (newest - 1) % width, newest % width
+    if newest - 1 > keep:
+        a, b = added(a, b, area(t_ns[i], x[i], t_ns[j], x[j], weight))
+    sums[0], sums[1] = a, b
+    if keep == newest:
+        return float(x[j])
+    i, j = keep % width, (keep + 1) % width
+    begin, part = t_ns[j], 0.0
+    if t_ns[j] - t_ns[i] <= span_ns:
+        begin, x0 = max(since_ns, t_ns[i]), x[i]
+        if weight == LINEAR and begin > t_ns[i]:
+            x0 += (x[j] - x0) * ((begin - t_ns[i]) / (t_ns[j] - t_ns[i]))
+        part = area(begin, x0, t_ns[j], x[j], weight)
+    if begin == t_ns[newest % width]:
+        return float(x[newest % width])
+    return float((a + (b + part)) / ((t_ns[newest % width] - begin) / 1e9))
 
 
 @kernel
@@ -186,22 +251,27 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     """Take each known sample into the window of its series and give out the statistic.
 
     Equivalent to: over the known samples of the series up to and with this one that lie in
-    (t - D, t], or the last n: numpy's mean, sum, min, max, std(ddof), median, quantile(q), max -
-    min, size, or the slope of polyfit(seconds, values, 1). NaN while there are fewer than
-    `min_samples`, for std when n <= ddof, for slope when all times are equal. |x| > 1e150 is not
-    known; a sample that is not known gives NaN and stays out of the window.
+    (t - D, t], or the last n: numpy's mean, sum, min, max, std(ddof), var(ddof), median,
+    quantile(q), max - min, size, the first, or the slope of polyfit(seconds, values, 1). NaN while
+    there are fewer than `min_samples`, for std and var when n <= ddof, for slope when all times are
+    equal. With `weight`: the integral over [t - D, t] of the last value so far (step) or of the
+    straight lines between samples (linear), by its length; time before the first sample does not
+    count, nor does that between two samples more than D apart; x where no time is left. |x| > 1e150
+    is not known; a sample that is not known gives NaN and stays out of the window.
     """
-    n, width = out.count[0], state.x.shape[1]
+    n, width, sums = out.count[0], state.x.shape[1], state.sums
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p, y = params.row[s], np.nan
         if abs(x) <= LARGEST and batch.quality[i] != BAD:
-            oldest, newest = state.first[s], state.seen[s]
-            keep = oldest
+            oldest, newest, span = state.first[s], state.seen[s], params.window_ns[p]
+            keep, stat, weight = oldest, params.stat[p], params.weight[p]
+            # Weighted, the sample before the window is still needed: its value reaches in.
+            held = 1 if weight != NONE else 0
             if params.window_n[p] > 0:
                 keep = max(oldest, newest + 1 - params.window_n[p])
             else:
-                while keep < newest and state.t_ns[s, keep % width] <= t - params.window_ns[p]:
+                while keep + held < newest and state.t_ns[s, (keep + held) % width] <= t - span:
                     keep += 1
             # One slot stays free: what leaves is still needed when the new sample is in.
             if newest - keep >= width - 1:
@@ -210,29 +280,30 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     return i
                 state.truncated[0] += newest - keep - width + 2
                 keep = newest - width + 2
-            state.t_ns[s, newest % width], state.x[s, newest % width] = t, x
-            y, stat = float(newest - keep + 1), params.stat[p]
-            if stat in (MEAN, SUM, STD):
+            times, ring, order = state.t_ns[s], state.x[s], state.order[s]
+            times[newest % width], ring[newest % width] = t, x
+            y, samples = float(newest - keep + 1), newest - keep + 1
+            if held == 1:
+                samples -= 1 if times[keep % width] <= t - span else 0
+                y = slid_areas(
+                    times, ring, oldest, keep, newest, sums[s], state.churn, s, t - span, span, weight
+                )  # fmt: skip
+            elif stat in (MEAN, SUM, STD, VAR):
                 y = slid_sums(
-                    state.x[s], oldest, keep, newest, state.sums[s], state.churn, s, stat,
-                    params.ddof[p],
-                )  # fmt: skip
-            elif stat in (MIN, MAX):
-                y = slid_queue(
-                    state.x[s], keep, newest, state.order[s], state.head, state.tail, s, stat
+                    ring, oldest, keep, newest, sums[s], state.churn, s, stat, params.ddof[p]
                 )
+            elif stat in (MIN, MAX):
+                y = slid_queue(ring, keep, newest, order, state.head, state.tail, s, stat)
             elif stat == SLOPE:
-                y = slid_line(
-                    state.t_ns[s], state.x[s], oldest, keep, newest + 1, state.line[s],
-                    state.base_ns, s,
-                )  # fmt: skip
+                line = state.line[s]
+                y = slid_line(times, ring, oldest, keep, newest + 1, line, state.base_ns, s)
+            elif stat == FIRST:
+                y = ring[keep % width]
             elif stat != COUNT:
-                slid_order(state.x[s], oldest, keep, newest, state.order[s])
-                q = 0.5 if stat == MEDIAN else params.q[p]
-                y = in_order(state.order[s], newest - keep + 1, q)
+                slid_order(ring, oldest, keep, newest, order)
+                y = in_order(order, samples, 0.5 if stat == MEDIAN else params.q[p])
             state.first[s], state.seen[s] = keep, newest + 1
-            if newest - keep + 1 < params.min_samples[p]:
-                y = np.nan
+            y = y if samples >= params.min_samples[p] else np.nan
         out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
         out.value[n] = y
         out.quality[n] = batch.quality[i] if np.isfinite(y) else BAD

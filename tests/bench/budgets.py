@@ -36,7 +36,7 @@ class Budget(NamedTuple):
 
 
 def rolling(stat, ns, window=60, **more):
-    return Budget(ns, {"stat": stat, "window": window, **more}, warm=window + 40)
+    return Budget(ns, {"stat": stat, "window": window, **more}, warm=100)
 
 
 NEAR = [[[20, 20], [20, 22], [22, 22], [22, 21], [21.6, 21], [21.6, 20]]]
@@ -112,12 +112,15 @@ BUDGETS = {
     "rolling": (
         rolling("mean", 120),
         rolling("sum", 130),
+        rolling("mean", 130, "60s", weight="step"),
         rolling("std", 120),
+        rolling("var", 120),
         rolling("min", 300),
         rolling("median", 250),
         rolling("quantile", 250, q=0.9),
         rolling("range", 250),
         rolling("count", 45),
+        rolling("first", 45),
         rolling("slope", 250),
     ),
     "seasonal": (Budget(150, {"period": "1h", "bins": 12}, every_s=20, warm=1300),),

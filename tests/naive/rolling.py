@@ -1,6 +1,8 @@
 import math
 import statistics
 import warnings
+from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +17,14 @@ CASES = (
     ({"stat": "range", "window": "1m"}, {"stat": "count", "window": "30s"}),
     ({"stat": "slope", "window": "2m"}, {"stat": "slope", "window": 5}),
     ({"stat": "sum", "window": 40}, {"stat": "sum", "window": "3m"}),
+    ({"stat": "var", "window": 25}, {"stat": "var", "window": "90s", "ddof": 0}),
+    ({"stat": "first", "window": "2m"}, {"stat": "first", "window": 12, "min_samples": 4}),
+    (
+        {"stat": "mean", "window": "40s", "weight": "step"},
+        {"stat": "mean", "window": "90s", "weight": "linear"},
+        {"stat": "mean", "window": "2m", "weight": "step", "min_samples": 9},
+        {"stat": "mean", "window": "4s", "weight": "linear"},
+    ),
 )
 ATOL = 1e-7  # a window with the wild sample of 1e9 has that much rounding
 
@@ -35,12 +45,31 @@ def naive(params, events):
             yield Row(e.t_ns, e.t_ns, math.nan, 2)
             continue
         past.append((e.t_ns, e.value))
-        if params.window.n:
-            past = past[-params.window.n :]
-        else:
-            past = [(t, x) for t, x in past if t > e.t_ns - params.window.ns]
-        y = stat_of(params, past) if len(past) >= params.min_samples else math.nan
+        since = e.t_ns - params.window.ns
+        inside = past[-params.window.n :]
+        if not params.window.n:
+            inside = [(t, x) for t, x in past if t > since]
+        y = math.nan
+        if len(inside) >= params.min_samples:
+            weighted = params.weight != "none"
+            y = over_time(params, past, since) if weighted else stat_of(params, inside)
         yield Row(e.t_ns, e.t_ns, y, 2 if math.isnan(y) else e.quality)
+
+
+def over_time(params, points, since):
+    """Mean of what the value was at each moment from `since` to the last point."""
+    area, length = Fraction(0), 0
+    for (t0, x0), (t1, x1) in pairwise(points):
+        begin = max(t0, since)
+        if t1 <= begin or t1 - t0 > params.window.ns:
+            continue
+        low, high = Fraction(x0), Fraction(x0)
+        if params.weight == "linear":
+            low += (Fraction(x1) - low) * Fraction(begin - t0, t1 - t0)
+            high = Fraction(x1)
+        area += (low + high) / 2 * (t1 - begin)
+        length += t1 - begin
+    return float(area / length) if length else points[-1][1]
 
 
 def stat_of(params, points):
@@ -55,8 +84,12 @@ def stat_of(params, points):
                 "max": x.max,
                 "range": lambda: x.max() - x.min(),
                 "count": lambda: x.size,
+                "first": lambda: x[0],
                 "std": lambda: (
                     (x - x[0]).std(ddof=params.ddof) if x.size > params.ddof else math.nan
+                ),
+                "var": lambda: (
+                    (x - x[0]).var(ddof=params.ddof) if x.size > params.ddof else math.nan
                 ),
                 "median": lambda: np.median(x),
                 "quantile": lambda: np.quantile(x, params.q),

@@ -19,9 +19,11 @@ STATS = {
     "min": lambda r: r.min(),
     "max": lambda r: r.max(),
     "std": lambda r: r.std(),
+    "var": lambda r: r.var(),
     "median": lambda r: r.median(),
     "range": lambda r: r.max() - r.min(),
     "count": lambda r: r.count(),
+    "first": lambda r: r.apply(lambda x: x[0], raw=True),
 }
 
 
@@ -61,6 +63,85 @@ def test_slope_is_scipys():
             np.testing.assert_allclose(out.value[i], slope, rtol=1e-7, atol=1e-8)
         else:
             assert np.isnan(out.value[i])
+
+
+@pytest.mark.parametrize("window", ["20s", "5m", "1h"])
+def test_linear_weights_are_numpys_trapezoid(window):
+    t, x = irregular(400, 6)
+    t[200:] += 7000 * SECOND
+    out = feed(
+        runner("rolling", {"stat": "mean", "window": window, "weight": "linear"}), x, t
+    ).value
+    reach = pd.Timedelta(window).value
+    for i in range(400):
+        begins = 200 if i >= 200 else 0  # nothing is drawn over the long gap
+        since = max(t[i] - reach, t[begins])
+        # np.interp of numbers this close would lose their digits: seconds before sample i.
+        back = (t[begins : i + 1] - t[i]) / 1e9
+        grid = np.append((since - t[i]) / 1e9, back[t[begins : i + 1] > since])
+        drawn = np.append(
+            np.interp(grid[0], back, x[begins : i + 1]), x[i + 1 - grid.size + 1 : i + 1]
+        )
+        gap = np.diff(t[begins : i + 1]).max(initial=0) > reach
+        if grid[0] < 0 and not gap:
+            np.testing.assert_allclose(
+                out[i], np.trapezoid(drawn, grid) / -grid[0], rtol=1e-12, err_msg=str(i)
+            )
+        elif grid[0] == 0:
+            assert out[i] == x[i]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 9), st.sampled_from([0.0, 1.0, -3.5, 1e9, 0.1])),
+        min_size=1,
+        max_size=50,
+    )
+)
+def test_step_weights_are_the_mean_of_what_a_display_shows(moves):
+    # Each millisecond of the last 12 of them, what the last sample so far said.
+    millisecond = 1_000_000
+    at = np.cumsum([gap for gap, _ in moves])
+    out = feed(
+        runner("rolling", {"stat": "mean", "window": "12ms", "weight": "step"}),
+        [x for _, x in moves],
+        START_NS + at * millisecond,
+    ).value
+    for i, now in enumerate(at):
+        shown = [
+            moves[np.searchsorted(at[: i + 1], moment, "right") - 1][1]
+            for moment in range(max(at[0], now - 12), now)
+        ]
+        mean = sum(map(Fraction, shown)) / len(shown) if shown else moves[i][1]
+        assert out[i] == pytest.approx(float(mean), rel=1e-14, abs=1e-7)
+
+
+def test_a_value_that_holds_for_longer_weighs_more():
+    t = START_NS + np.array([0, 1, 59, 60]) * SECOND
+    of = {"stat": "mean", "window": "1m"}
+    values = [10.0, 0.0, 0.0, 0.0]
+    assert feed(runner("rolling", of), values, t).value[3] == 0  # three samples: (t - 60 s, t]
+    step = feed(runner("rolling", of | {"weight": "step"}), values, t)
+    np.testing.assert_allclose(step.value, [10, 10, 10 / 59, 10 / 60])
+    linear = feed(runner("rolling", of | {"weight": "linear"}), values, t)
+    np.testing.assert_allclose(linear.value, [10, 5, 5 / 59, 5 / 60])
+
+
+def test_nothing_is_held_over_a_gap_longer_than_the_window():
+    t = START_NS + np.array([0, 10, 71, 81]) * SECOND
+    for weight in ("step", "linear"):
+        out = feed(
+            runner("rolling", {"stat": "mean", "window": "1m", "weight": weight}), [5, 5, 9, 9], t
+        )
+        assert list(out.value) == [5, 5, 9, 9]
+    t[2:] -= SECOND
+    out = feed(
+        runner("rolling", {"stat": "mean", "window": "1m", "weight": "step", "min_samples": 2}),
+        [5, 5, 9, 9],
+        t,
+    )
+    # The sample that still holds is none of the window's.
+    np.testing.assert_allclose(out.value, [np.nan, 5, np.nan, (50 * 5 + 10 * 9) / 60])
 
 
 finite = st.floats(-1e9, 1e9, width=32)
@@ -107,9 +188,13 @@ def test_a_window_that_went_flat_has_exactly_no_spread(level):
 def test_a_wild_sample_leaves_no_trace_when_it_has_left():
     x = np.full(100, 7.25)
     x[40] = 1e100
-    for stat in ("mean", "sum", "std", "median", "max", "slope"):
+    for stat in ("mean", "sum", "std", "var", "median", "max", "slope"):
         out = feed(runner("rolling", {"stat": stat, "window": 10}), x).value
         np.testing.assert_array_equal(out[50:], out[30])
+    for weight in ("step", "linear"):
+        weighted = {"stat": "mean", "window": "10s", "weight": weight}
+        out = feed(runner("rolling", weighted), x).value
+        np.testing.assert_array_equal(out[52:], 7.25)
 
 
 def test_edges_of_a_time_window():
@@ -135,6 +220,8 @@ def test_min_samples():
         ({"stat": "quantile", "window": 9}, "q: 0.9"),
         ({"stat": "mean", "q": 0.5, "window": 9}, "belongs to `stat: quantile`"),
         ({"stat": "mean", "window": 3, "min_samples": 4}, "more than the window's 3"),
+        ({"stat": "mean", "window": 3, "weight": "step"}, "belongs to the mean over a window of"),
+        ({"stat": "max", "window": "3s", "weight": "linear"}, "belongs to the mean over a window"),
     ],
 )
 def test_what_does_not_fit_together(options, message):
