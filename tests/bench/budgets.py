@@ -130,7 +130,7 @@ BUDGETS = {
         Budget(40, {"n": 1024, "bands": [[0.1, 0.2], [0.2, 0.4]]}, stagger=1024),
         Budget(90, {"n": 32, "hop": 8}),
     ),
-    "state_window": (Budget(35, level=0.5),),
+    "state_window": (Budget(35, level=0.5), Budget(35, {"by": "value"}, level=0.5)),
     "swinging_door": (Budget(40),),
     "throttle": (Budget(20),),
     "time_profile": (Budget(55, every_s=10),),

@@ -5,11 +5,16 @@ from tests.naive import Row
 CASES = (
     ({"below": 0.1}, {"above": 1e6}, {"equal": 0.5}, {"above": 9}, {"below": 20}),
     ({"above": 0},),
+    ({"by": "value"}, {"by": "value"}),
 )
 
 
 def naive(params, events):
+    by_value = params.by == "value"
+
     def holds(e):
+        if by_value:
+            return (e.value,)
         if params.above is not None:
             return e.value > params.above
         return e.value < params.below if params.below is not None else e.value == params.equal
@@ -20,4 +25,5 @@ def naive(params, events):
         if held:
             seconds = (after[0].t_ns - run[0].t_ns) / 1e9
             worst = max([e.quality for e in run] + [int(run[0] is known[0])])
-            yield Row(after[0].t_ns, run[0].t_ns, seconds, worst, (seconds, len(run)))
+            fields = (seconds, len(run), *(held if by_value else ()))
+            yield Row(after[0].t_ns, run[0].t_ns, seconds, worst, fields)
