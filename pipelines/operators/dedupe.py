@@ -1,4 +1,8 @@
-"""dedupe: leaves out samples that say again what was said before."""
+"""dedupe: leaves out samples that say again what was said before.
+
+What a device numbers itself is told apart before any pipeline, by `seq` of its source: there the
+number still stands beside all channels of its message, and repeats are counted as duplicates.
+"""
 
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +26,7 @@ class Dedupe(Params):
         "time_value",
         description="time_value: samples of one time and value, as deliveries repeated by a "
         "network are · value: a value again within `horizon`, such as a code or the number of a "
-        "ticket.",
+        "ticket. Messages with a counter in them: see `seq` of the source.",
     )
     horizon: Duration = Field(
         600 * SECOND,
