@@ -1,4 +1,9 @@
-"""quorum: how many members of a group are in alarm at the same time."""
+"""quorum: how many members of a group are in alarm at the same time.
+
+There is no least number of members that must be known: its input are alerts, which tell changes
+alone, so one that never alarmed and one that never was heard of look the same. Who is silent, a
+second quorum over the alerts of `missing` counts.
+"""
 
 import math
 from typing import Any, NamedTuple, Self
@@ -104,7 +109,8 @@ def step(batch: GroupedBatch, first: int, state: State, params: Any, out: Any) -
 
     Equivalent to: a series counts while its last known value is above 0.5, and before
     `rise + within` where `rise` is when it last became so; a member counts while one of its
-    series (same `slot`) does. The number of members is told, if it has changed, after each known
+    series (same `slot`) does; what is not known changes nobody (for members that are silent, count
+    the alerts of `missing`). The number of members is told, if it has changed, after each known
     row at its time, and at each end of a `within` before the time of any row. A row earlier than
     what was told last of its group is taken at that time.
     """
