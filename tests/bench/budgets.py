@@ -82,7 +82,7 @@ BUDGETS = {
         Budget(80, {"season": "12m", "every": "10s"}, warm=1500),
         Budget(80, {"season": "12m", "every": "10s", "false_alarms": "1/1d"}, warm=1500),
     ),
-    "integral": (Budget(25),),
+    "integral": (Budget(25), Budget(30, {"reset": "1d", "tz": "Europe/Berlin"})),
     "join": (
         Budget(180, members=2),
         Budget(300, {"left": "a", "right": "b", "strategy": "window"}, members=2),
