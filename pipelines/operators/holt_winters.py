@@ -41,6 +41,13 @@ class HoltWinters(Budgeted):
     gamma: float = Field(
         0.1, ge=0, le=1, description="Share of an error that the season learns for its step."
     )
+    damping: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Share of the trend that is left after each step: 1: a rise goes on as it "
+        "was · 0.9: it levels off, so that a forecast over lost samples does not run away.",
+    )
     k: float = Field(6.0, gt=0, description="Deviations of the error beyond which it is unusual.")
     min_samples: int = Field(30, ge=1, description="No score before so many errors are known.")
     on_anomaly: Literal["learn", "clip", "freeze"] = Field(
@@ -116,18 +123,26 @@ def set_out(season: F8, filled: U1, slots: int) -> float:
 
 
 @kernel
+def damped(damping: float, steps: int) -> tuple[float, float]:
+    """How much of a trend adds up over `steps`, and how much is left then."""
+    left = damping**steps
+    return float(steps) if damping == 1.0 else damping * (1 - left) / (1 - damping), left
+
+
+@kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Score each known sample against its forecast, then learn from the error.
 
-    Equivalent to: with j = t // every and m = season / every, samples of the first m steps from
-    the first one on are kept by j % m (the last of each), their mean is the level L, what they
-    differ by from it the season S, and the trend B is 0. Then, for a sample h steps after the one
-    before (the first: after the end of the first season), L' = L + h B, the forecast is
-    F = L' + S[j % m], e = x - F, the score e / max(std, min_std, min_std_share |F|), NaN before
-    `min_samples` errors. It learns from e (or what `on_anomaly` makes of it): L = L' + alpha e,
-    B += alpha beta e / h if h > 0, S += gamma e, and var += (e^2 - var) / min(number of errors,
-    max(m, 30)), std = sqrt(var). Where S has no value yet it becomes x - L', without a score. Fields:
-    x, F, and F -/+ k times that deviation. |x| > 1e150 is not known.
+    Equivalent to: with j = t // every, m = season / every and d = damping, samples of the first m
+    steps from the first one on are kept by j % m (the last of each), their mean is the level L,
+    what they differ by from it the season S, and the trend B is 0. Then, for a sample h steps
+    after the one before (the first: after the end of the first season), L' = L + (d + ... + d^h)
+    B, B becomes d^h B, the forecast is F = L' + S[j % m], e = x - F, the score
+    e / max(std, min_std, min_std_share |F|), NaN before `min_samples` errors. It learns from e
+    (or what `on_anomaly` makes of it): L = L' + alpha e, B += alpha beta e / h if h > 0, S += gamma
+    e, and var += (e^2 - var) / min(number of errors, max(m, 30)), std = sqrt(var). Where S has no
+    value yet it becomes x - L', without a score. Fields: x, F, and F -/+ k times that deviation.
+    |x| > 1e150 is not known.
     With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n = out.count[0]
@@ -135,10 +150,10 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
         score, forecast, reach, k = np.nan, np.nan, np.nan, params.k[p]
-        known = abs(x) <= LARGEST and batch.quality[i] != BAD
+        known, budget = abs(x) <= LARGEST and batch.quality[i] != BAD, params.false_alarms[p]
         if known:
-            if params.false_alarms[p] > 0:
-                k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
+            if budget > 0:
+                k = limit_now(state.peaks[s], params.theory[p], budget, t)
             slots, at = params.slots[p], t // params.every[p]
             j = at % slots
             if state.phase[s] == NOTHING:
@@ -150,8 +165,9 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 state.season[s, j], state.filled[s, j] = x, 1
             else:
                 steps = at - state.at[s]
-                level = state.level[s] + steps * state.trend[s]
-                state.at[s] = at
+                adds, left = damped(params.damping[p], steps)
+                level = state.level[s] + adds * state.trend[s]
+                state.trend[s], state.at[s] = left * state.trend[s], at
                 if state.filled[s, j] == 0:
                     state.season[s, j], state.filled[s, j], state.level[s] = x - level, 1, level
                 else:
@@ -163,10 +179,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                         score, reach = error / std, k * std
                         usual = reach if score > 0 else -reach
                         error = taken_in(params.on_anomaly[p], error, score, k, usual)
-                        if params.false_alarms[p] > 0:
-                            score = note(
-                                state.peaks[s], params.theory[p], params.false_alarms[p], score
-                            )
+                        if budget > 0:
+                            score = note(state.peaks[s], params.theory[p], budget, score)
                     if np.isfinite(error):
                         memory = min(count + 1, max(slots, MEMORY))
                         state.var[s] += (error * error - state.var[s]) / memory
@@ -181,7 +195,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
         out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, forecast
         out.fields[n, 2], out.fields[n, 3] = forecast - reach, forecast + reach
-        if params.false_alarms[p] > 0:
+        if budget > 0:
             out.fields[n, 4] = k if known else np.nan
         n += 1
     out.count[0] = n

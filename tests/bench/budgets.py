@@ -81,6 +81,7 @@ BUDGETS = {
     "holt_winters": (
         Budget(80, {"season": "12m", "every": "10s"}, warm=1500),
         Budget(80, {"season": "12m", "every": "10s", "false_alarms": "1/1d"}, warm=1500),
+        Budget(80, {"season": "12m", "every": "10s", "damping": 0.98}, warm=1500),
     ),
     "integral": (Budget(25), Budget(30, {"reset": "1d", "tz": "Europe/Berlin"})),
     "join": (

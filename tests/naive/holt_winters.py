@@ -11,6 +11,10 @@ CASES = (
     ),
     ({"season": "40s", "every": "20s", "on_anomaly": "freeze", "min_std": 0.1, "k": 4},),
     (
+        {"season": "30s", "every": "3s", "min_samples": 5, "damping": 0.9, "beta": 0.3},
+        {"season": "40s", "every": "5s", "damping": 0.05, "on_anomaly": "learn"},
+    ),
+    (
         {"season": "30s", "every": "3s", "min_samples": 5, "false_alarms": "1/5m"},
         {"season": "40s", "every": "5s", "false_alarms": "1/30s", "on_anomaly": "freeze"},
     ),
@@ -45,7 +49,10 @@ def naive(params, events):
             season = {slot: value - level for slot, value in season.items()}
         last, level, trend = state
         h = j - last
-        ahead = level + h * trend
+        for _ in range(h):
+            trend *= params.damping
+            level += trend
+        ahead = level
         if j % m not in season:
             season[j % m], state = x - ahead, (j, ahead, trend)
             yield Row(e.t_ns, e.t_ns, NAN, 2, (x, NAN, NAN, NAN, *own))
@@ -68,6 +75,6 @@ def naive(params, events):
         var = (1 - weight) * var + weight * errors[-1] ** 2
         new = params.alpha * (y - season[j % m]) + (1 - params.alpha) * ahead
         if h:
-            trend = params.beta * (new - level) / h + (1 - params.beta) * trend
+            trend += params.beta * (new - ahead) / h
         season[j % m] = params.gamma * (y - ahead) + (1 - params.gamma) * season[j % m]
         state = (j, new, trend)

@@ -16,15 +16,17 @@ def wave(n, m=12, noise=0.0, seed=0):
     return 50 + 8 * np.sin(2 * np.pi * at / m) + np.random.default_rng(seed).normal(0, noise, n)
 
 
-def test_it_is_winters_equations_in_exact_numbers():
+@pytest.mark.parametrize("damping", [1, 0.75])
+def test_it_is_winters_equations_in_exact_numbers(damping):
     x = [Fraction(v) for v in np.random.default_rng(1).integers(-40, 40, 80).tolist()]
     a, b, g, m = Fraction(1, 4), Fraction(1, 8), Fraction(1, 2), 4
     options = PLAIN | {"season": "4s", "alpha": 0.25, "beta": 0.125, "gamma": 0.5}
+    options["damping"], d = damping, Fraction(damping)
     out = feed(runner("holt_winters", options), [float(v) for v in x])
     level, trend = sum(x[:m]) / m, Fraction(0)
     season, want = [v - level for v in x[:m]], []
     for k in range(m, len(x)):
-        was, before = level, season[k - m]
+        was, before, trend = level, season[k - m], d * trend
         want.append(float(was + trend + before))
         season.append(g * (x[k] - was - trend) + (1 - g) * before)
         level = a * (x[k] - before) + (1 - a) * (was + trend)
@@ -46,6 +48,20 @@ def test_a_steady_rise_is_learned():
     x = wave(4000) + 0.05 * np.arange(4000)
     out = feed(runner("holt_winters", PLAIN | {"beta": 0.1}), x)
     np.testing.assert_allclose(out.fields[3000:, 1], x[3000:], atol=1e-3)
+
+
+def test_over_lost_samples_a_damped_trend_levels_off():
+    """Its sum over ever more steps is the geometric series d / (1 - d) of the trend."""
+    x, foretold = wave(600) + np.arange(600), {}
+    for gap in (12, 24, 120, 1200):  # all at the same step of the season
+        step = runner("holt_winters", PLAIN | {"damping": 0.9, "alpha": 0.5, "beta": 0.5})
+        out = feed(step, [*x, 0], [*range(600), 599 + gap])
+        foretold[gap] = out.fields[-1, 1]
+    sums = {gap: 9 * (1 - 0.9**gap) for gap in foretold}
+    trend = (foretold[24] - foretold[12]) / (sums[24] - sums[12])
+    assert trend > 0.1
+    for gap, value in foretold.items():
+        assert value - foretold[12] == pytest.approx(trend * (sums[gap] - sums[12]), rel=1e-9)
 
 
 def test_lost_samples_shift_no_season():
@@ -105,6 +121,7 @@ def test_the_season_is_of_time_since_1970():
     ("options", "message"),
     [
         ({"season": "1d", "every": "7m"}, "season 1d is not 2 or more whole steps of 7m"),
+        ({"season": "1h", "every": "1m", "damping": 0}, "greater than 0"),
         ({"season": "1m", "every": "1m"}, "not 2 or more whole steps"),
         ({"season": "1w", "every": "1m"}, "10080 steps, at most 2016.*`every` of 5m or more"),
     ],
