@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests.daemons import DaemonProcess
 from tests.mosquitto import Mosquitto
 from tests.operator_bounds import Child
 
+assert "numba" not in sys.modules, "it looks for its cache once, when it loads"
 os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
 # A kernel that compiles within an example takes a second: no deadline says anything here.
 settings.register_profile("sensorweir", deadline=None, print_blob=True)

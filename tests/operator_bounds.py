@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 
 from tests.operator_runs import cases, run
@@ -52,6 +51,8 @@ class Child:
 
 
 def main(path):
+    import numba  # noqa: PLC0415 - the tests' own process must first say where kernels are kept
+
     assert numba.config.BOUNDSCHECK, "the variable must be set before numba loads"
     found = {}
     for param in cases():
