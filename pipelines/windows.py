@@ -13,8 +13,8 @@ from pipelines.batch import BAD, GOOD, I8, Batch
 from pipelines.jit import kernel
 from pipelines.numerics import added, joined
 
-Stat = Literal["mean", "min", "max", "sum", "count", "std", "first", "last", "range"]
-MEAN, MIN, MAX, SUM, COUNT, STD, FIRST, LAST, RANGE = range(9)
+Stat = Literal["mean", "min", "max", "sum", "count", "std", "var", "first", "last", "range"]
+MEAN, MIN, MAX, SUM, COUNT, STD, VAR, FIRST, LAST, RANGE = range(10)
 
 
 def chosen(sets: Sequence[tuple[str, ...]]) -> I8:
@@ -58,8 +58,9 @@ def stat_of(which: int, state: Any, s: int, k: int) -> float:
         return float(state.begin[s, k])
     if which == LAST:
         return float(state.end[s, k])
-    if which == STD:
-        return float(np.sqrt(state.m2[s, k] / (count - 1))) if count > 1 else np.nan
+    if which in (STD, VAR):
+        var = state.m2[s, k] / (count - 1) if count > 1 else np.nan
+        return float(np.sqrt(var) if which == STD else var)
     total = state.total[s, k] + state.lost[s, k]
     return float(total if which == SUM else total / count)
 

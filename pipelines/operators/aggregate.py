@@ -141,7 +141,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     Equivalent to: windows [k hop + offset, k hop + offset + size) of the time that clocks of `tz`
     show, since they showed the begin of 1970, with at least one known sample give a row each once
     the series' time is at or past their end, in order of end: t_ns is when clocks reach the end,
-    fields the chosen numbers over their samples in order of arrival (std with n - 1), value the
+    fields the chosen numbers over their samples in order of arrival (std, var with n - 1), value the
     first field. Quality is the worst of the samples', UNCERTAIN if the window began before the
     first known sample of the series, BAD where value is NaN. A sample for closed windows is left
     out of those and counted once in `late`. |x| > 1e150 is not known; such samples count nowhere.

@@ -96,7 +96,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
 
     Equivalent to: of the known samples x[0], x[1], ... of a series, window w is
     x[w step : w step + n]; it gives a row with its last sample: from the time of its first sample
-    to that of its last, fields the chosen numbers over its samples (std with n - 1), value the
+    to that of its last, fields the chosen numbers over its samples (std, var with n - 1), value the
     first field, quality the worst of the samples', BAD where value is NaN. |x| > 1e150 is not
     known; such samples count nowhere.
     """

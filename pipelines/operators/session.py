@@ -70,7 +70,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     than `gap` after the one before, or `max` or more after the first of the session. A session
     gives a row once the time of its series is past its last sample + gap, or at its first sample
     + max: from its first sample to the earlier of those two times, fields the chosen numbers over
-    its samples (std with n - 1), value the first field, quality the worst of the samples', BAD
+    its samples (std, var with n - 1), value the first field, quality the worst of the samples', BAD
     where value is NaN. |x| > 1e150 is not known; such samples count nowhere. Samples come in order
     of time, so none ever joins two sessions that were told apart.
     """

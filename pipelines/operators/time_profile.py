@@ -16,7 +16,7 @@ from pipelines.series import NEVER
 from pipelines.windows import chosen, count_in, stat_of
 
 By = Literal["hour_of_day", "day_of_week", "hour_of_week"]
-Told = Literal["mean", "min", "max", "sum", "count", "std", "range"]
+Told = Literal["mean", "min", "max", "sum", "count", "std", "var", "range"]
 SLOTS: Final[dict[By, int]] = {"hour_of_day": 24, "day_of_week": 7, "hour_of_week": 168}
 THURSDAY: Final = 3
 """1970 began on one; weeks begin with Monday, 0."""
@@ -159,7 +159,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     0..6 from Monday on, or weekday * 24 + hour. Each occurrence with known samples gives a row
     once the time of its series has come to its end, from its begin to its end: fields the chosen
     numbers over the samples of all occurrences of its slot so far, itself among them, or of the
-    `last` (std with n - 1), the slot, and how many occurrences those are; value the first number.
+    `last` (std, var with n - 1), the slot, and how many occurrences those are; value the first number.
     Quality is the worst of the occurrence's own samples, UNCERTAIN at best if it began before the
     first known sample of the series, BAD where value is NaN. |x| > 1e150 is not known. A sample
     earlier than what has been told counts in `late` alone.

@@ -8,7 +8,7 @@ from tests.naive import Row
 CASES = (
     (
         {"size": "10s", "stats": ["std", "mean", "sum"]},
-        {"size": "1m", "stats": ["first", "last", "range"]},
+        {"size": "1m", "stats": ["first", "var", "range"]},
     ),
     (
         {"size": "30s", "hop": "7s", "offset": "3s", "stats": ["sum", "std"]},
@@ -60,6 +60,7 @@ def row(params, start, samples, born, ahead):
         "first": x[0],
         "last": x[-1],
         "std": statistics.stdev(x) if len(x) > 1 else math.nan,
+        "var": statistics.variance(x) if len(x) > 1 else math.nan,
     }
     fields = tuple(known[name] for name in params.stats)
     quality = 1 if start < born else max(e.quality for e in samples)

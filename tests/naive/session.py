@@ -8,7 +8,7 @@ CASES = (
         {"gap": "10s", "stats": ["mean", "std"]},
         {"gap": "5s", "max": "20s", "stats": ["sum", "range"]},
     ),
-    ({"gap": "2s", "max": "1s", "stats": ["std", "count", "first", "last", "min", "max"]},),
+    ({"gap": "2s", "max": "1s", "stats": ["var", "count", "first", "last", "min", "max"]},),
 )
 ATOL = 1e-5  # deviation of a session that holds the wild sample of 1e9 beside values near 1e6
 
@@ -47,5 +47,6 @@ def numbers(stats, x):
         "first": x[0],
         "last": x[-1],
         "std": statistics.stdev(x) if len(x) > 1 else math.nan,
+        "var": statistics.variance(x) if len(x) > 1 else math.nan,
     }
     return tuple(known[name] for name in stats)

@@ -8,7 +8,7 @@ from tests.naive import Row
 CASES = (
     (
         {"by": "hour_of_day", "stats": ["mean", "sum", "count"]},
-        {"by": "hour_of_day", "tz": "Asia/Kathmandu", "stats": ["std", "max", "min"], "last": 2},
+        {"by": "hour_of_day", "tz": "Asia/Kathmandu", "stats": ["std", "max", "var"], "last": 2},
     ),
     (
         {"by": "hour_of_week", "tz": "America/New_York", "stats": ["range"]},
@@ -48,6 +48,7 @@ def row(params, past, current, born):
         "max": lambda: max(x),
         "range": lambda: max(x) - min(x),
         "std": lambda: statistics.stdev(x) if len(x) > 1 else math.nan,
+        "var": lambda: statistics.variance(x) if len(x) > 1 else math.nan,
     }
     numbers = [about[name]() for name in params.stats]
     quality = max([q for _, q in samples] + [1 if start < born else 0])

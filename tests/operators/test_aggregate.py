@@ -14,7 +14,7 @@ from tests.operators.one_step import kept, runner
 from tests.traffic import SECOND, START_NS, times
 
 MINUTE = 60 * SECOND
-ALL = ["mean", "min", "max", "sum", "count", "std", "first", "last"]
+ALL = ["mean", "min", "max", "sum", "count", "std", "var", "first", "last"]
 
 
 def closed(options, x, t):

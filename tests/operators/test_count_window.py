@@ -14,13 +14,14 @@ from tests.traffic import times
 def test_windows_are_numpys_sliding_windows(n, hop):
     rng = np.random.default_rng(n)
     t, x = times(rng, 500), rng.normal(1e6, 2, 500)
-    stats = ["mean", "min", "max", "range", "first", "last", "count", "std"]
+    stats = ["mean", "min", "max", "range", "first", "last", "count", "std", "var"]
     out = feed_ns(runner("count_window", {"n": n, "step": hop, "stats": stats}), x, t)
     view = np.lib.stride_tricks.sliding_window_view(x, n)[::hop]
     near = view - 1e6
     want = [
         view.mean(1), view.min(1), view.max(1), np.ptp(view, 1), view[:, 0], view[:, -1],
         np.full(len(view), n), near.std(1, ddof=1) if n > 1 else np.full(len(view), np.nan),
+        near.var(1, ddof=1) if n > 1 else np.full(len(view), np.nan),
     ]  # fmt: skip
     np.testing.assert_allclose(out.fields, np.transpose(want), rtol=1e-8)
     at = np.lib.stride_tricks.sliding_window_view(t, n)[::hop]

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tests.operators.one_step import clock, feed, feed_ns, kept, runner, told
 from tests.traffic import SECOND, times
 
-ALL = ["mean", "min", "max", "sum", "count", "std", "first", "last"]
+ALL = ["mean", "min", "max", "sum", "count", "std", "var", "first", "last"]
 
 
 def test_sessions_are_pandas_groups_of_cumulated_gaps():

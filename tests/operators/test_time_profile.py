@@ -44,16 +44,16 @@ def slots(t, tz, by):
 @pytest.mark.parametrize("by", ["hour_of_day", "day_of_week", "hour_of_week"])
 def test_profiles_are_groups_of_pandas(by, tz):
     t, x = year()
-    stats = ["mean", "std", "min", "max", "sum", "count"]
+    stats = ["mean", "std", "min", "max", "sum", "var", "count"]
     out = feed_ns(runner("time_profile", {"by": by, "tz": tz, "stats": stats}), x, t)
     slot, floor = slots(t, tz, by)
     over = floor < floor[-1]  # the last one is under way
     want = pd.Series(x[over]).groupby(slot[over]).agg(stats)
-    newest = {int(s): f for s, f in zip(out.fields[:, 6], out.fields[:, :6], strict=True)}
+    newest = {int(s): f for s, f in zip(out.fields[:, 7], out.fields[:, :7], strict=True)}
     got = np.array([newest[s] for s in want.index])
     np.testing.assert_allclose(got, want.to_numpy(), rtol=1e-10)
     assert out.value.size == floor[over].unique().size
-    assert out.fields[-1, 7] == floor[over][slot[over] == out.fields[-1, 6]].unique().size
+    assert out.fields[-1, 8] == floor[over][slot[over] == out.fields[-1, 7]].unique().size
 
 
 @pytest.mark.parametrize("tz", ZONES)
