@@ -58,7 +58,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     Equivalent to: `range = max - min` of the known samples in (t - window, t]. 0 when range >
     epsilon; else 1 when they are `min_samples` or more and samples have been coming for a whole
     window, that is since `since <= t - window` with never a window's length between two of them;
-    else NaN. Field: the range.
+    else NaN. Field: the range. Where a value stands still by right, as the flow of a pump at rest
+    does, an `expr` before this step makes it not known: that begins the window anew.
     """
     n = out.count[0]
     width = state.low.shape[1]
