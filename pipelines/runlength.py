@@ -70,6 +70,21 @@ def scan_length(before: int, after: int, limit: float) -> float:
     return 1.0 / max(rate, 1e-300)
 
 
+def rank_scan_length(before: int, after: int, limit: float) -> float:
+    """Run length of twice sqrt(before after / (before + after)) times their largest difference.
+
+    Of empirical distributions, that is. Its tail is 2 exp(-limit^2 / 2) at one sample (Kolmogorov
+    1933; Smirnov 1939); near the middle of the distribution, where it is reached, the difference
+    moves with the samples as that of `scan_length` does, of whose rate limit^2 eta v is the part
+    that is not the tail phi(b) / b. In simulations 0.8 to 1.8 times as long with windows of 30 and
+    60; longer with short windows, whose shares come in large steps.
+    """
+    tail = math.exp(-limit * limit / 2)
+    of_means = 1 / scan_length(before, after, limit)
+    part = of_means / (2 * _NORMAL.pdf(limit) / limit)
+    return 1.0 / max(2 * tail * part, 1e-300)
+
+
 @cache
 def shewhart_limits() -> F8:
     """Limits for |sample| in standard deviations."""
@@ -101,6 +116,12 @@ def ewma_limits(weight: float) -> F8:
 def scan_limits(before: int, after: int) -> F8:
     """Limits for the difference of two windows in its own standard errors."""
     return _solved(lambda b: scan_length(before, after, b), 1.5)
+
+
+@cache
+def rank_scan_limits(before: int, after: int) -> F8:
+    """Limits for the largest difference of two windows' distributions, as `rank_scan_length`."""
+    return _solved(lambda b: rank_scan_length(before, after, b), 1.5)
 
 
 def _solved(length: Callable[[float], float], least: float = 0.0) -> F8:

@@ -1,22 +1,34 @@
-"""change_point: the mean before and after, and when the one became the other."""
+"""change_point: what was before and what is now, and when the one became the other."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
 from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, ring_moments
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
-from pipelines.runlength import scan_limits
+from pipelines.runlength import rank_scan_limits, scan_limits
+
+WELCH, KS = 0, 1
+KS_MAX: Final = 1000
+"""Samples of a window for `ks`: each new sample takes a look at all of them."""
 
 
 class ChangePoint(Budgeted):
     """How many samples are compared with how many, and what is a change."""
 
+    EXTRA_ROWS: ClassVar = (*Budgeted.EXTRA_ROWS, "ordered_old", "ordered_new")
+    SIZED_BY: ClassVar = (*Budgeted.SIZED_BY, "before", "after", "test")
+
+    test: Literal["welch", "ks"] = Field(
+        "welch",
+        description="welch: the mean changed · ks: anything about the values' distribution did, "
+        "such as their spread (Kolmogorov & Smirnov); not for values that often stand still.",
+    )
     before: int = Field(60, ge=2, le=100_000, description="Samples of the older window.")
     after: int = Field(
         60, ge=2, le=100_000, description="Samples of the newer window, which follows the older."
@@ -24,8 +36,8 @@ class ChangePoint(Budgeted):
     k: float = Field(
         6.0,
         gt=0,
-        description="Difference of the means beyond which it is a change, in its own standard "
-        "errors (Welch's t).",
+        description="Score beyond which it is a change. welch: difference of the means in its own "
+        "standard errors (Welch's t) · ks: a scale on which chance reaches about as far.",
     )
     min_effect: float = Field(
         0.0, ge=0, description="A smaller difference, in the unit of the series, is no change."
@@ -40,9 +52,35 @@ class ChangePoint(Budgeted):
         1e-4, ge=0, lt=1, description="The same floor as a share of the mean of the older window."
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.test == "welch":
+            return self
+        if max(self.before, self.after) > KS_MAX:
+            raise ValueError(f"ks compares at most {KS_MAX} samples with as many")
+        if self.min_effect > 0:
+            raise ValueError("min_effect is about means, ks about more: take `test: welch`")
+        most = 2 * math.sqrt(self.before * self.after / (self.before + self.after))
+        if most <= self.k:
+            raise ValueError(
+                f"with windows of {self.before} and {self.after} the score of ks is {most:.1f} at "
+                f"most, never above k {self.k:g}: take longer windows"
+            )
+        return self
+
     def theory(self) -> F8:
         """(25,) limits by theory."""
-        return scan_limits(self.before, self.after)
+        limits = rank_scan_limits if self.test == "ks" else scan_limits
+        return limits(self.before, self.after)
+
+    @classmethod
+    def extra_rows(cls, sets: list["ChangePoint"]) -> dict[str, Any]:
+        """Arrays ordered_old, ordered_new (R,): samples kept by size; and those of a budget."""
+        ks = [p.test == "ks" for p in sets]
+        old = [p.before if k else 1 for p, k in zip(sets, ks, strict=True)]
+        new = [p.after if k else 1 for p, k in zip(sets, ks, strict=True)]
+        sizes = {"ordered_old": np.array(old, np.int64), "ordered_new": np.array(new, np.int64)}
+        return super().extra_rows(sets) | sizes
 
 
 class State(NamedTuple):
@@ -57,6 +95,8 @@ class State(NamedTuple):
     old_m2: F8 = column("f8")
     new_mean: F8 = column("f8")
     new_m2: F8 = column("f8")
+    ordered_old: F8 = column("f8", "ordered_old")  # ks: the samples of either window by size
+    ordered_new: F8 = column("f8", "ordered_new")
     churn: I8 = column("i8")  # samples since these four were computed from the ring; 0: never
     ring_fixed: U1 = column("u1", SINGLE)
     truncated: I8 = column("i8", SINGLE)
@@ -83,6 +123,24 @@ def onset(x: F8, first: int, last: int) -> int:
 
 
 @kernel
+def onset_at(x: F8, first: int, last: int, cut: float) -> int:
+    """The same of whether x <= cut, exactly; of x itself where `cut` is NaN."""
+    if math.isnan(cut):
+        return int(onset(x, first, last))
+    samples, under, before = last - first, 0, 0
+    for p in range(first, last):
+        under += x[p % x.size] <= cut
+    most, at = -1.0, first + 1
+    for p in range(first + 1, last):
+        before += x[(p - 1) % x.size] <= cut
+        apart = float(before * samples - under * (p - first))
+        gain = apart * apart / ((p - first) * (last - p))
+        if gain > most:
+            most, at = gain, p
+    return at
+
+
+@kernel
 def moved(
     old: tuple[float, float], new: tuple[float, float], sizes: tuple[int, int], leaves: float,
     crosses: float, enters: float,
@@ -98,6 +156,87 @@ def moved(
 
 
 @kernel
+def welch(
+    difference: float, floor: float, old_m2: float, new_m2: float, sizes: tuple[int, int],
+    least: float,
+) -> float:  # fmt: skip
+    """A difference of means in its own standard errors; 0 for one below `least`."""
+    error = max(floor * floor, old_m2 / (sizes[0] - 1)) / sizes[0]
+    error += max(floor * floor, new_m2 / (sizes[1] - 1)) / sizes[1]
+    return difference / math.sqrt(error) if abs(difference) >= least else 0.0
+
+
+@kernel
+def exchange(ordered: F8, size: int, leaves: float, enters: float) -> None:
+    """Put one value of an ascending row in the place of another."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if ordered[middle] < leaves:
+            low = middle + 1
+        else:
+            high = middle
+    while low + 1 < size and ordered[low + 1] < enters:
+        ordered[low] = ordered[low + 1]
+        low += 1
+    while low > 0 and ordered[low - 1] > enters:
+        ordered[low] = ordered[low - 1]
+        low -= 1
+    ordered[low] = enters
+
+
+@kernel
+def in_order(ordered: F8, x: F8, first: int, last: int) -> None:
+    """Write positions [first, last) of one ring in ascending order."""
+    for p in range(first, last):
+        value, j = x[p % x.size], p - first
+        while j > 0 and ordered[j - 1] > value:
+            ordered[j] = ordered[j - 1]
+            j -= 1
+        ordered[j] = value
+
+
+@kernel
+def farthest(old: F8, new: F8, sizes: tuple[int, int]) -> tuple[float, float]:
+    """Largest difference of two ascending rows' shares not above a value; the least such value.
+
+    Positive where the new one has more above it.
+    """
+    i, j, most, cut = 0, 0, 0, old[0]
+    while i < sizes[0] and j < sizes[1]:
+        value = min(old[i], new[j])
+        while i < sizes[0] and old[i] == value:
+            i += 1
+        while j < sizes[1] and new[j] == value:
+            j += 1
+        apart = i * sizes[1] - j * sizes[0]
+        if abs(apart) > abs(most):
+            most, cut = apart, value
+    return most / (sizes[0] * sizes[1]), cut
+
+
+@kernel
+def ranked(
+    s: int, state: State, newest: int, sizes: tuple[int, int], leaves: float, crosses: float,
+    renewed: bool,
+) -> tuple[float, float]:  # fmt: skip
+    """Take the sample at position `newest` into the ordered windows; score, and where they differ.
+
+    renewed: order them afresh.
+    """
+    old, new, x = state.ordered_old[s], state.ordered_new[s], state.x[s]
+    middle = newest + 1 - sizes[1]
+    if renewed:
+        in_order(old, x, middle - sizes[0], middle)
+        in_order(new, x, middle, newest + 1)
+    else:
+        exchange(old, sizes[0], leaves, crosses)
+        exchange(new, sizes[1], crosses, x[newest % x.size])
+    apart, cut = farthest(old, new, sizes)
+    return 2 * apart * math.sqrt(sizes[0] * sizes[1] / (sizes[0] + sizes[1])), cut
+
+
+@kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Compare the last samples with those before them.
 
@@ -108,13 +247,17 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     min_effect; NaN before both are full. Fields: difference, mean(old), mean(new), and where
     |score| > k seconds since the onset: the first sample of the second of the two parts into
     which old and new together split best. |x| > 1e150 is not known.
+    For ks the score is 2 sqrt(before after / (before + after)) D, where D is the largest difference
+    of the shares of samples that are not above a value c, between old and new (Kolmogorov &
+    Smirnov): positive where new has more above; the parts are then those of whether x <= c, c the
+    least of such values.
     With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
     n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
-        score, difference, old, new, age = np.nan, np.nan, np.nan, np.nan, np.nan
+        score, difference, old, new, age, cut = np.nan, np.nan, np.nan, np.nan, np.nan, np.nan
         known, k = abs(x) <= LARGEST and batch.quality[i] != BAD, params.k[p]
         if known:
             sizes, newest = (params.before[p], params.after[p]), state.seen[s]
@@ -132,10 +275,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             state.t_ns[s, newest % width], state.x[s, newest % width] = t, x
             state.first[s], state.seen[s] = keep, newest + 1
             if newest + 1 - keep == sizes[0] + sizes[1]:
+                fresh, crosses = state.churn[s] == 0, state.x[s, (middle - 1) % width]
                 state.churn[s] += 1
                 old, a2, new, b2, good = moved(
                     (state.old_mean[s], state.old_m2[s]), (state.new_mean[s], state.new_m2[s]),
-                    sizes, leaves, state.x[s, (middle - 1) % width], x,
+                    sizes, leaves, crosses, x,
                 )  # fmt: skip
                 if not good or state.churn[s] == 1 or state.churn[s] > sizes[0] + sizes[1]:
                     state.churn[s] = 1
@@ -143,15 +287,14 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     new, b2 = ring_moments(state.x[s], middle, newest + 1)
                 state.old_mean[s], state.old_m2[s] = old, a2
                 state.new_mean[s], state.new_m2[s] = new, b2
-                floor = max(params.min_std[p], params.min_std_share[p] * abs(old)) ** 2
-                error = max(floor, a2 / (sizes[0] - 1)) / sizes[0]
-                error += max(floor, b2 / (sizes[1] - 1)) / sizes[1]
                 difference = new - old
-                score = difference / math.sqrt(error)
-                if abs(difference) < params.min_effect[p]:
-                    score = 0.0
+                if params.test[p] == KS:
+                    score, cut = ranked(s, state, newest, sizes, leaves, crosses, fresh)
+                else:
+                    floor = max(params.min_std[p], params.min_std_share[p] * abs(old))
+                    score = welch(difference, floor, a2, b2, sizes, params.min_effect[p])
                 if abs(score) > k:
-                    begin = onset(state.x[s], keep, newest + 1)
+                    begin = onset_at(state.x[s], keep, newest + 1, cut)
                     age = (t - state.t_ns[s, begin % width]) * 1e-9
                 if params.false_alarms[p] > 0:
                     score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
@@ -168,7 +311,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
 
 OPERATOR = Operator(
     name="change_point",
-    summary="Finds where the mean changed, by comparing the last samples with those before them.",
+    summary="Finds where the mean or the spread changed, by comparing the last samples with those before them.",
     params=ChangePoint,
     state=State,
     rows=Rows,

@@ -50,7 +50,7 @@ BUDGETS = {
         Budget(45),
         Budget(110, {"size": "1m", "hop": "10s", "stats": ["mean", "std"]}),
     ),
-    "change_point": (Budget(190, warm=200),),
+    "change_point": (Budget(190, warm=200), Budget(1500, {"test": "ks"}, warm=200)),
     "convert": (Budget(20),),
     "correlate": (Budget(60, members=2),),
     "count_window": (

@@ -1,5 +1,6 @@
 import math
 import statistics
+from fractions import Fraction
 
 from tests.naive import Row
 from tests.naive.budget import Limit
@@ -14,6 +15,12 @@ CASES = (
         {"before": 12, "after": 9, "false_alarms": "1/5m"},
         {"before": 4, "after": 4, "min_effect": 1, "false_alarms": "1/30s"},
     ),
+    (
+        {"test": "ks", "before": 20, "after": 15, "k": 3},
+        {"before": 9, "after": 9, "k": 3},
+        {"test": "ks", "before": 4, "after": 6, "k": 2},
+    ),
+    ({"test": "ks", "before": 40, "after": 40, "false_alarms": "1/5m"},),
 )
 ATOL = 1e-6  # standard errors, see `zscore`
 
@@ -42,13 +49,42 @@ def naive(params, events):
         both = past[-params.before - params.after :]
         x = [p.value for p in both]
         old, new = mean(x[: params.before]), mean(x[params.before :])
-        floor = max(params.min_std, params.min_std_share * abs(old))
-        error = variance(x[: params.before], old, floor) + variance(x[params.before :], new, floor)
-        score = (new - old) / math.sqrt(error) if abs(new - old) >= params.min_effect else 0.0
+        split = best_split
+        if params.test == "ks":
+            score, cut = ks(x[: params.before], x[params.before :])
+            x, split = [int(v <= cut) for v in x], best_split_of_shares
+        else:
+            floor = max(params.min_std, params.min_std_share * abs(old))
+            error = variance(x[: params.before], old, floor)
+            error += variance(x[params.before :], new, floor)
+            score = (new - old) / math.sqrt(error) if abs(new - old) >= params.min_effect else 0.0
         age, own = math.nan, budget.fields(k)
         if abs(score) > k:
-            age = (e.t_ns - both[best_split(x)].t_ns) / 1e9
+            age = (e.t_ns - both[split(x)].t_ns) / 1e9
         yield Row(e.t_ns, e.t_ns, budget.note(score), e.quality, (new - old, old, new, age, *own))
+
+
+def ks(old, new):
+    """By the definition: the shares not above each value that there is."""
+
+    def apart(c):
+        return Fraction(sum(v <= c for v in old), len(old)) - Fraction(
+            sum(v <= c for v in new), len(new)
+        )
+
+    cut = max(sorted({*old, *new}), key=lambda c: abs(apart(c)))
+    scale = math.sqrt(len(old) * len(new) / (len(old) + len(new)))
+    return 2 * scale * float(apart(cut)), cut
+
+
+def best_split_of_shares(x):
+    """Where the shares of ones before and from it on explain most, by the variance between them."""
+    n = len(x)
+
+    def between(j):
+        return Fraction(n * sum(x[:j]) - j * sum(x)) ** 2 / (j * (n - j))
+
+    return max(range(1, n), key=between)
 
 
 def best_split(x):

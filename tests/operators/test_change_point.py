@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipelines.operator import load_all
+from pipelines.runlength import rank_scan_length
 from tests.operators.one_step import feed, runner
 
 stats = pytest.importorskip("scipy.stats")
@@ -95,6 +97,59 @@ def test_a_wild_sample_takes_no_digits_with_it():
     for i in (120, 140, 141, 200):
         want = stats.ttest_ind(x[i - 19 : i + 1], x[i - 39 : i - 19], equal_var=False).statistic
         np.testing.assert_allclose(out.value[i], want, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("before", "after"), [(16, 16), (30, 12), (20, 60)])
+def test_ks_is_that_of_scipy(before, after):
+    x = np.r_[noise(150, 1, 40, 3), noise(100, 2, 40, 0.5), np.round(noise(150, 3, 41, 2))]
+    options = {"test": "ks", "before": before, "after": after, "k": 3}
+    out = feed(runner("change_point", options), x)
+    assert np.isnan(out.value[: before + after - 1]).all()
+    for i in range(before + after - 1, x.size):
+        new, old = x[i + 1 - after : i + 1], x[i + 1 - after - before : i + 1 - after]
+        want = stats.ks_2samp(old, new, method="asymp")
+        scale = 2 * np.sqrt(before * after / (before + after))
+        assert abs(out.value[i]) == pytest.approx(scale * want.statistic, abs=1e-12)
+        one_sided = [stats.ks_2samp(old, new, a, "asymp").statistic for a in ("greater", "less")]
+        if one_sided[0] != pytest.approx(one_sided[1]):
+            assert (out.value[i] > 0) == (one_sided[0] > one_sided[1])
+
+
+@pytest.mark.parametrize("scale", [6, 1 / 6])
+def test_ks_sees_that_the_spread_changed_and_when(scale):
+    found = []
+    for seed in range(20):
+        x = np.r_[noise(150, seed), noise(100, seed + 50, scale=scale)]
+        options = {"before": 60, "after": 60, "k": 4}
+        assert np.nanmax(np.abs(feed(runner("change_point", options), x).value)) < 6
+        out = feed(runner("change_point", options | {"test": "ks"}), x, 10.0 * np.arange(250))
+        first = np.flatnonzero(np.abs(out.value) > 4)[0]
+        found.append(first - out.fields[first, 3] / 10)
+    assert np.median(found) == pytest.approx(150, abs=8)
+
+
+@pytest.mark.parametrize(("limit", "before", "after"), [(4, 60, 60), (4, 30, 90)])
+def test_ks_of_noise_signals_about_as_seldom_as_theory_says(limit, before, after):
+    options = {"test": "ks", "before": before, "after": after, "k": limit}
+    size = np.abs(feed(runner("change_point", options), noise(400_000, 9)).value)
+    signals, armed = 0, True
+    for score in size[np.isfinite(size)]:
+        signals += armed and score > limit
+        armed = score < limit / 2 or (armed and score <= limit)
+    assert 0.5 < size.size / signals / rank_scan_length(before, after, limit) < 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"before": 1001}, "at most 1000 samples"),
+        ({"min_effect": 1}, "take `test: welch`"),
+        ({"before": 18, "after": 18}, "never above k 6: take longer windows"),
+    ],
+)
+def test_what_ks_cannot_do(options, message):
+    with pytest.raises(ValidationError, match=message):
+        OPERATOR.params.model_validate({"test": "ks"} | options)
 
 
 def test_the_default_condition():
