@@ -6,12 +6,16 @@ loads numba.  A kernel that calls another kernel finds the compiled one through 
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 NO_CACHE: set[str] = set()
 """Names of kernels that compile at each start because the cache directory is not usable."""
+
+HOMES: Final = ("pipelines", "daemon/decode")
+"""Folders beside each other in which kernels stand, and what they call."""
 
 
 class Kernel:
@@ -64,9 +68,12 @@ def use_cache(directory: Path) -> Path:
     of the outermost function and would go on using a stale helper from another file.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    root = Path(__file__).parent.parent
+    for path in sorted(path for home in HOMES for path in (root / home).rglob("*.py")):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     chosen = directory / f"kernels-{digest.hexdigest()}"
     os.environ.setdefault("NUMBA_CACHE_DIR", str(chosen))
+    if "numba" in sys.modules:  # it has looked there already
+        sys.modules["numba"].config.reload_config()
     return chosen
