@@ -15,6 +15,7 @@ from typing import Final
 from config.errors import ConfigError
 from config.load import Loaded
 from config.model import Gateway
+from daemon import warmup
 from daemon.canary import Canary, canary_topic
 from daemon.clock import EARLIEST_NS, SECOND, Clock
 from daemon.durability import Durability
@@ -32,7 +33,6 @@ from daemon.outlet import Direct
 from daemon.status import Status
 from daemon.transport import Wiring, make_transport
 from daemon.transport.mqtt import MqttTransport
-from pipelines import warmup
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
 

@@ -16,12 +16,12 @@ from config.errors import ConfigError, Problem
 from config.model import Gateway, Pipeline, Source
 from config.topics import TopicFilter, TopicTemplate
 from config.trials import Feed, Suite, Trial, check
+from daemon import warmup
 from daemon.decode import DECODERS
 from daemon.decode.contract import Wanted, Write
 from daemon.decode.times import SCALE
 from daemon.ledger import Count
 from daemon.offline import Offline
-from pipelines import warmup
 from pipelines.events import rfc3339, rfc3339_ns
 from pipelines.graph import TICK_NS
 from pipelines.order import IDLE_FIRST_NS, IDLE_GAPS

@@ -6,10 +6,15 @@ generic cell rate algorithm, ITU-T I.371): each message moves it on by 1 / rate,
 would move it further ahead of its arrival than the burst is refused.
 """
 
+from array import array
 from typing import Final
+
+import numpy as np
 
 from config.limits import Limits
 from config.terms import SECOND
+from pipelines.batch import I4, I8, U1
+from pipelines.jit import kernel
 from pipelines.series import NEVER, Labels, make_labels
 
 FAR_NS: Final = 1 << 62
@@ -19,22 +24,51 @@ SETTLE_NS: Final = 600 * SECOND
 
 
 class Device:
-    """What is remembered of one device: its labels, its rows by channel, its bucket."""
+    """What is remembered of one device: its labels, its rows by channel, where its bucket is."""
 
-    __slots__ = ("due_ns", "labels", "rows")
+    __slots__ = ("bucket", "labels", "rows")
 
-    def __init__(self, labels: dict[str, str], due_ns: int) -> None:
+    def __init__(self, labels: dict[str, str], bucket: int) -> None:
         self.labels = labels
         self.rows: dict[str, int] = {}
-        self.due_ns = due_ns
-        """When its last message was due; its bucket is full `each_ns` later."""
+        self.bucket = bucket
+        """Place in `Quota.due_ns`."""
+
+
+@kernel
+def admit(
+    bucket: I4, arrival_ns: I8, full_ns: int, each_ns: int, slack_ns: int, due_ns: I8, refused: U1
+) -> None:
+    """Mark those messages that their buckets refuse, and fill these with the others.
+
+    bucket, arrival_ns, refused (n,): of each message, in order of arrival; due_ns (B,): of each
+    bucket. Buckets that are full at full_ns are full for all of them. Equivalent to
+    `Quota.refuses`, message by message.
+    """
+    for i in range(bucket.size):
+        b, now_ns = bucket[i], arrival_ns[i]
+        due = now_ns
+        if due_ns[b] > full_ns:
+            due = max(due_ns[b] + each_ns, now_ns)
+            if due - now_ns > slack_ns:
+                refused[i] = 1
+                continue
+        due_ns[b] = due
 
 
 class Quota:
     """The buckets of one source."""
 
     STATE = ("began_ns", "new_full_ns", "owed")
-    REMADE = ("each_ns", "slack_ns", "_new_each_ns", "_new_slack_ns", "_devices", "_now_ns")
+    REMADE = (
+        "each_ns",
+        "slack_ns",
+        "due_ns",
+        "_new_each_ns",
+        "_new_slack_ns",
+        "_devices",
+        "_now_ns",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self.each_ns = SECOND // limits.device_messages_per_s_max
@@ -48,17 +82,24 @@ class Quota:
         self.new_full_ns = NEVER
         """When the bucket of new series is full again."""
         self._devices: dict[Labels, Device] = {}
+        self.due_ns = array("q")
+        """By bucket: when its last message was due; it is full `each_ns` later. An array, so that
+        a kernel sees the same numbers."""
         self._now_ns = NEVER
 
     @property
     def owed(self) -> dict[Labels, int]:
         """The buckets that are not full: all that has to be kept of them."""
         since_ns = self._now_ns - self.each_ns
-        return {k: d.due_ns for k, d in self._devices.items() if d.due_ns > since_ns}
+        due_ns = self.due_ns
+        return {
+            k: due_ns[d.bucket] for k, d in self._devices.items() if due_ns[d.bucket] > since_ns
+        }
 
     @owed.setter
     def owed(self, due_ns: dict[Labels, int]) -> None:
-        self._devices = {labels: Device(dict(labels), ns) for labels, ns in due_ns.items()}
+        self._devices = {labels: Device(dict(labels), i) for i, labels in enumerate(due_ns)}
+        self.due_ns = array("q", due_ns.values())
 
     def __len__(self) -> int:
         return len(self._devices)
@@ -68,8 +109,27 @@ class Quota:
         key = make_labels(labels)
         device = self._devices.get(key)
         if device is None:
-            device = self._devices[key] = Device(labels, NEVER)
+            device = self._devices[key] = Device(labels, len(self.due_ns))
+            self.due_ns.append(NEVER)
         return device
+
+    def refuses(self, device: Device, now_ns: int, full_ns: int) -> bool:
+        """Whether a message of the device is too much now; else it fills the device's bucket."""
+        due_ns = now_ns
+        before_ns = self.due_ns[device.bucket]
+        if before_ns > full_ns:
+            due_ns = max(before_ns + self.each_ns, now_ns)
+            if due_ns - now_ns > self.slack_ns:
+                return True
+        self.due_ns[device.bucket] = due_ns
+        return False
+
+    def refused(self, bucket: I4, arrival_ns: I8, full_ns: int) -> U1:
+        """The same for many messages at once: 1 for those that are too much."""
+        found = np.zeros(bucket.size, np.uint8)
+        due_ns = np.frombuffer(self.due_ns, np.int64)
+        admit(bucket, arrival_ns, full_ns, self.each_ns, self.slack_ns, due_ns, found)
+        return found
 
     def at(self, now_ns: int) -> None:
         """Messages have been taken up to this time of arrival."""

@@ -27,8 +27,8 @@ def end(helper: "subprocess.Popen[bytes]") -> None:
 
 
 def _compile(config: Path, names: Sequence[str]) -> None:
+    from daemon import warmup
     from daemon.cli.common import read_config
-    from pipelines import warmup
     from pipelines.graph import Graph
     from pipelines.operator import load_all
 

@@ -204,8 +204,8 @@ def _time(option: str, text: str | None, default_ns: int) -> int:
 
 def _preparing() -> "Callable[[Graph], None]":
     """Compiles the kernels of each graph, and says so where it takes a while."""
+    from daemon import warmup
     from daemon.cli.run import default_cache, progress
-    from pipelines import warmup
     from pipelines.jit import use_cache
 
     cache = default_cache()

@@ -1,7 +1,8 @@
 """SourceReader: the messages of one source to columns of samples."""
 
-import logging
+from array import array
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from config.model import Limits, Source
 from config.topics import TopicFilter
 from daemon.decode import DECODERS
+from daemon.decode.bulk.feed import Feed, Found, feed_of
+from daemon.decode.bulk.scan import REFUSED, UNMET
 from daemon.decode.contract import (
     Absolute,
     Decode,
@@ -17,17 +20,19 @@ from daemon.decode.contract import (
     Since,
     Wanted,
 )
+from daemon.decode.tally import Tally
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
-from daemon.ledger import Count, Ledger, Reason
+from daemon.ledger import Ledger, Reason
 from daemon.messages import Message
-from pipelines.order import Arrivals
+from pipelines.batch import I4, I8, U1
+from pipelines.order import Arrivals, new_arrivals
 from pipelines.quota import FAR_NS, Device, Quota
 from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
 
-log = logging.getLogger(__name__)
-
 SEQ_MAX: Final = 2**63 - 1
-EXCERPT_MAX: Final = 120
+MESSAGES_MIN: Final = 12
+"""Fewer cost more in bulk: the calls of kernels alone are worth ten."""
+_TOPIC, _ARRIVAL_NS = itemgetter(0), itemgetter(4)
 _NAN: Final = float("nan")
 
 
@@ -39,6 +44,16 @@ class _Columns(NamedTuple):
     value: list[float]
     arrival_ns: list[int]
     seq: list[int]
+
+    def arrays(self) -> Arrivals:
+        """The same as arrays."""
+        return Arrivals(
+            np.array(self.series, np.int32),
+            np.array(self.t_ns, np.int64),
+            np.array(self.value, np.float64),
+            np.array(self.arrival_ns, np.int64),
+            np.array(self.seq, np.int64),
+        )
 
 
 class SourceReader:
@@ -53,78 +68,124 @@ class SourceReader:
         limits: Limits,
         ledger: Ledger,
     ) -> None:
-        self.name = name
-        self._source, self._table, self._limits, self._ledger = source, table, limits, ledger
-        self._quota = quota
+        self._source, self._table, self._limits, self._quota = source, table, limits, quota
+        self._tally = Tally(name, ledger)
         self._filter = TopicFilter.parse(source.topic)
         self._decode = _decoder(source, limits)
+        self._feed = feed_of(source, Wanted.of(source, limits), limits)
         self._timed = source.time is not None
         self._unit = source.time.unit if source.time else "ns"
-        self._past_ns = source.past_max
-        self._devices: dict[str, Device] = {}
-        """By topic."""
+        self._past_ns, self._bytes_max = source.past_max, limits.message_bytes_max
+        self._topics: dict[str, int] = {}
+        """Topic → its number."""
+        self._devices: list[Device] = []
+        """By number of the topic, as are the places of their buckets."""
+        self._buckets = array("i")
         self._per_device: dict[Labels, int] = {}
         for labels in table:
             base = without_channel(labels)
             self._per_device[base] = self._per_device.get(base, 0) + 1
-        self._unknown = 0
-        self._rejected: dict[Reason, int] = {}
-        self._example: dict[Reason, Message] = {}
-        self._refused: dict[Reason, int] = {}
-        self._dropped: dict[Reason, int] = {}
 
     def read(self, messages: Sequence[Message], *, backlog: bool = False) -> Arrivals:
         """Samples in the order of arrival; NaN where a listed channel holds no number.
 
         `backlog`: the broker has kept them for us, so how fast they come says nothing of devices.
         """
-        out = _Columns([], [], [], [], [])
-        decode, bytes_max, timed = self._decode, self._limits.message_bytes_max, self._timed
-        each_ns, slack_ns, known = self._quota.each_ns, self._quota.slack_ns, self._devices.get
-        full_ns = messages[0].arrival_ns - each_ns if messages else 0
-        if backlog:
-            full_ns = FAR_NS
-        for message in messages:
-            device, now_ns = known(message[0]), message[4]
-            if device is None:
-                device = self._meet(message.topic)
-            if device.due_ns <= full_ns:  # for most, and without arithmetic
-                device.due_ns = now_ns
-            else:
-                due_ns = max(device.due_ns + each_ns, now_ns)
-                if due_ns - now_ns > slack_ns:
-                    self._reject(Reason.RATE_LIMITED, message)
-                    continue
-                device.due_ns = due_ns
-            if len(message[1]) > bytes_max:
-                self._reject(Reason.TOO_BIG, message)
-                continue
-            if message[5] and not timed:  # kept by the broker, nobody knows since when
-                self._reject(Reason.RETAINED, message)
-                continue
-            try:
-                readings = decode(message[1])
-            except RejectedError as rejected:
-                self._reject(rejected.reason, message)
-                continue
-            if len(readings) == 1:
-                refused = self._take(device, readings[0], now_ns, out)
-                if refused is not None:
-                    self._reject(refused, message)
-            else:
-                self._take_each(device, readings, message, out)
-        if messages:
-            self._quota.at(messages[-1].arrival_ns)
-        self._count(len(messages), len(out.series))
-        return Arrivals(
-            np.array(out.series, np.int32),
-            np.array(out.t_ns, np.int64),
-            np.array(out.value, np.float64),
-            np.array(out.arrival_ns, np.int64),
-            np.array(out.seq, np.int64),
-        )
+        if not messages:
+            return new_arrivals(0)
+        full_ns = FAR_NS if backlog else messages[0].arrival_ns - self._quota.each_ns
+        if len(messages) < MESSAGES_MIN:
+            found = self._read_few(messages, full_ns)
+        else:
+            found = self._read_many(messages, full_ns)
+        self._quota.at(messages[-1].arrival_ns)
+        self._tally.close(len(messages), found.series.size)
+        return found
 
     # --- inside --------------------------------------------------------------------------
+
+    def _read_few(self, messages: Sequence[Message], full_ns: int) -> Arrivals:
+        out = _Columns([], [], [], [], [])
+        for message in messages:
+            topic = self._topics.get(message.topic)
+            device = self._devices[self._meet(message.topic) if topic is None else topic]
+            if self._quota.refuses(device, message.arrival_ns, full_ns):
+                self._tally.reject(Reason.RATE_LIMITED, message)
+            else:
+                self._read_one(message, device, out)
+        return out.arrays()
+
+    def _read_many(self, messages: Sequence[Message], full_ns: int) -> Arrivals:
+        feed = self._feed if self._feed is not None and self._feed.takes(len(messages)) else None
+        parts = []
+        first = 0
+        while first < len(messages):
+            topics = self._topics_of(messages[first:] if first else messages)
+            part = messages[first : first + topics.size]
+            arrival_ns = np.fromiter(map(_ARRIVAL_NS, part), np.int64, topics.size)
+            buckets = np.frombuffer(self._buckets, np.int32)[topics]
+            refused = self._quota.refused(buckets, arrival_ns, full_ns)
+            if feed is None:
+                parts.append(self._read_part(part, topics, refused))
+            else:
+                parts.append(self._read_in_bulk(feed, part, topics, arrival_ns, refused))
+            first += topics.size
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _read_part(self, messages: Sequence[Message], topics: I4, refused: U1) -> Arrivals:
+        out, devices, read = _Columns([], [], [], [], []), self._devices, self._read_one
+        for message, topic, too_much in zip(
+            messages, topics.tolist(), refused.tolist(), strict=True
+        ):
+            if too_much:
+                self._tally.reject(Reason.RATE_LIMITED, message)
+            else:
+                read(message, devices[topic], out)
+        return out.arrays()
+
+    def _read_in_bulk(
+        self, feed: Feed, messages: Sequence[Message], topics: I4, arrival_ns: I8, refused: U1
+    ) -> Arrivals:
+        """The same by a kernel, and by `_read_one` where the kernel leaves a message to it."""
+        found = feed.read(messages, topics, arrival_ns, refused)
+        self._tally.unknown += found.unknown
+        odd = np.flatnonzero(found.fate)
+        if not odd.size:
+            return found.samples
+        out, owner, left, learnt = _Columns([], [], [], [], []), [], 0, set()
+        for i, fate in zip(odd.tolist(), found.fate[odd].tolist(), strict=True):
+            message, topic = messages[i], int(topics[i])
+            if fate == REFUSED:
+                self._tally.reject(Reason.RATE_LIMITED, message)
+                continue
+            device, before = self._devices[topic], len(out.series)
+            self._read_one(message, device, out)
+            owner += [i] * (len(out.series) - before)
+            if fate == UNMET and feed.shapes.learn(topic, message.payload, device.rows):
+                learnt.add(topic)
+            left += topic not in learnt
+        feed.tell(len(messages), left)
+        return _merged(found, out.arrays(), owner)
+
+    def _read_one(self, message: Message, device: Device, out: _Columns) -> None:
+        """Append the samples of one message, or count why it has none."""
+        if len(message[1]) > self._bytes_max:
+            self._tally.reject(Reason.TOO_BIG, message)
+            return
+        if message[5] and not self._timed:  # kept by the broker, nobody knows since when
+            self._tally.reject(Reason.RETAINED, message)
+            return
+        try:
+            readings = self._decode(message[1])
+        except RejectedError as rejected:
+            self._tally.reject(rejected.reason, message)
+            return
+        if len(readings) == 1:
+            refused = self._take(device, readings[0], message[4], out)
+            if refused is not None:
+                self._tally.reject(refused, message)
+        else:
+            self._take_each(device, readings, message, out)
 
     def _take(
         self, device: Device, reading: Reading | Reason, arrival_ns: int, out: _Columns
@@ -151,7 +212,7 @@ class SourceReader:
                 out[2].append(value)
             else:
                 out[2].append(_NAN)
-                self._unknown += 1
+                self._tally.unknown += 1
             out[0].append(row)
             out[1].append(t_ns)
             out[3].append(arrival_ns)
@@ -173,10 +234,10 @@ class SourceReader:
             if refused is None:
                 good = True
                 continue
-            self._refused[refused] = self._refused.get(refused, 0) + 1
+            self._tally.refuse(refused)
             first = first or refused
         if not good:
-            self._reject(first or Reason.NO_VALUES, message)
+            self._tally.reject(first or Reason.NO_VALUES, message)
 
     def _time(self, value: Any, arrival_ns: int) -> int | Reason:
         if value is None:
@@ -190,13 +251,43 @@ class SourceReader:
         slow = time_ns(value, self._unit)
         return Reason.BAD_TIME if slow is None else slow
 
-    def _meet(self, topic: str) -> Device:
-        if max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max:
+    def _topics_of(self, messages: Sequence[Message]) -> I4:
+        """Numbers of the topics of these messages; of fewer, where topics must be forgotten."""
+        try:
+            return np.fromiter(
+                map(self._topics.__getitem__, map(_TOPIC, messages)), np.int32, len(messages)
+            )
+        except KeyError:
+            numbers: list[int] = []
+        for message in messages:
+            number = self._topics.get(message.topic)
+            if number is None:
+                if numbers and self._is_full():
+                    break
+                number = self._meet(message.topic)
+            numbers.append(number)
+        return np.array(numbers, np.int32)
+
+    def _is_full(self) -> bool:
+        return max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max
+
+    def _meet(self, topic: str) -> int:
+        """The number of a topic that is new here."""
+        if self._is_full():
+            self._topics.clear()
             self._devices.clear()
+            self._buckets = array("i")
+            if self._feed is not None:
+                self._feed.shapes.clear()
             self._quota.forget(self._limits.series_max)
         labels = {**self._source.labels, **(self._filter.match(topic) or {})}
-        device = self._devices[topic] = self._quota.device(labels)
-        return device
+        device = self._quota.device(labels)
+        number = self._topics[topic] = len(self._devices)
+        self._devices.append(device)
+        self._buckets.append(device.bucket)
+        if self._feed is not None:
+            self._feed.shapes.add_topic()
+        return number
 
     def _series(self, device: Device, channel: str, now_ns: int) -> int:
         """Row of a channel that this device has not shown before; FULL, counted, when refused."""
@@ -220,50 +311,21 @@ class SourceReader:
                 self._per_device[base] = held + 1
                 return row
             reason = Reason.SERIES_FULL
-        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+        self._tally.drop(reason)
         return FULL
 
-    def _reject(self, reason: Reason, message: Message) -> None:
-        self._rejected[reason] = self._rejected.get(reason, 0) + 1
-        self._example.setdefault(reason, message)
 
-    def _count(self, messages: int, samples: int) -> None:
-        """Tell the ledger about one batch, and the log about what was not used."""
-        ledger, name = self._ledger, self.name
-        dropped = sum(self._dropped.values())
-        for count, n in (
-            (Count.MESSAGES_ACCEPTED, messages - sum(self._rejected.values())),
-            (Count.SAMPLES_DECODED, samples + dropped),
-            (Count.SAMPLES_UNKNOWN, self._unknown),
-        ):
-            if n:
-                ledger.count(count, n, source=name)
-        self._unknown = 0
-        if self._rejected or self._refused or dropped:
-            self._tell()
-
-    def _tell(self) -> None:
-        for counts, what in (
-            (self._rejected, Count.MESSAGES_REJECTED),
-            (self._refused, Count.READINGS_REJECTED),
-            (self._dropped, Count.SAMPLES_DROPPED),
-        ):
-            for reason, n in counts.items():
-                self._ledger.count(what, n, reason=reason, source=self.name)
-                facts: dict[str, Any] = {"reason": str(reason), "source": self.name, "count": n}
-                example = self._example.get(reason)
-                if what is Count.MESSAGES_REJECTED and example is not None:
-                    facts |= {"topic": example.topic, "payload": example.payload[:EXCERPT_MAX]}
-                log.warning(_SENTENCES[what], extra={"facts": facts})
-            counts.clear()
-        self._example.clear()
+def _merged(found: Found, others: Arrivals, owner: Sequence[int]) -> Arrivals:
+    """Samples of both in order of arrival; owner: the message that each of the others is from."""
+    upto = found.upto
+    owners = np.repeat(np.arange(upto.size), np.diff(upto, prepend=0))
+    order = np.argsort(np.concatenate((owners, np.array(owner, np.int64))), kind="stable")
+    return Arrivals(*[column[order] for column in _joined([found.samples, others])])  # type: ignore[arg-type]  # mypy sees columns of one type
 
 
-_SENTENCES: Final = {
-    Count.MESSAGES_REJECTED: "Messages are rejected",
-    Count.READINGS_REJECTED: "Readings within messages are rejected",
-    Count.SAMPLES_DROPPED: "Samples of new series are dropped",
-}
+def _joined(parts: Sequence[Arrivals]) -> Arrivals:
+    """One behind the other."""
+    return Arrivals(*[np.concatenate(columns) for columns in zip(*parts, strict=True)])
 
 
 def _decoder(source: Source, limits: Limits) -> Decode:

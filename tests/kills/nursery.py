@@ -13,8 +13,8 @@ from pathlib import Path
 
 import daemon.app
 import daemon.cli
+from daemon import warmup
 from daemon.cli.common import read_config
-from pipelines import warmup
 from pipelines.graph import Graph
 from pipelines.jit import use_cache
 from pipelines.operator import load_all
