@@ -1,6 +1,6 @@
 """What a message costs in each hop, what the broker costs beside it, and how late alerts are.
 
-    python -m tests.bench [--quick] [--part hops|latency|operators] [--format json]
+    python -m tests.bench [--quick] [--part hops|decode|latency|operators] [--format json]
 
 Parts may be given several times; without any, all run, in about three minutes; --quick takes one
 and leaves out the operators unless they are named.
@@ -14,13 +14,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 from pipelines.jit import use_cache
 from tests.bench import hops, latency, links, operators, table
 from tests.bench.measure import Cost, machine, rounds
 from tests.mosquitto import Mosquitto
 
-PARTS = ("hops", "latency", "operators")
+PARTS = ("hops", "decode", "latency", "operators")
 ENGINE_GATED = 4096
 """Size of the batches for which the limit holds; smaller ones are shown."""
 
@@ -78,6 +79,24 @@ def run_hops(broker, quick):
     return sorted(rows, key=lambda row: order.index(row["hop"])), split, out + more
 
 
+def run_decode(quick):
+    """{case: figures}: decoding in bulk, without the kernel, and what orjson alone costs."""
+    say("decode, with the kernel and without")
+    cases = hops.decode_cases(quick)
+    found, out = rounds(cases, 3 if quick else 9)
+    rows = {}
+    for case in dict.fromkeys(case for case, _ in cases):
+        bulk, plain, loads = (found[case, way] for way in hops.WAYS)
+        rows[case] = {
+            "bulk µs/msg": median(bulk),
+            "plain µs/msg": median(plain),
+            "orjson.loads µs/msg": median(loads),
+            "plain : bulk": median([p / b for p, b in zip(plain, bulk, strict=True)]),
+            "bulk : orjson.loads": median([b / o for b, o in zip(bulk, loads, strict=True)]),
+        }
+    return rows, out
+
+
 def run_latency(broker, quick, folder):
     """One row for each rate and QoS, the latter in turn."""
     rows = []
@@ -96,10 +115,17 @@ def main():
     parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
     parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
     args = parser.parse_args()
-    parts = args.part or (PARTS[:2] if args.quick else PARTS)
+    parts = args.part or (PARTS[:3] if args.quick else PARTS)
     os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
     use_cache(latency.CACHE)
-    result = {"machine": machine(), "hops": [], "split": {}, "latency": [], "operators": {}}
+    result = {
+        "machine": machine(),
+        "hops": [],
+        "split": {},
+        "latency": [],
+        "operators": {},
+        "decode": {},
+    }
     result["rounds_left_out"], dear = 0, []
     with tempfile.TemporaryDirectory() as folder:
         broker = Mosquitto(Path(folder)).start()
@@ -111,6 +137,9 @@ def main():
                 result["latency"] = run_latency(broker, args.quick, Path(folder))
         finally:
             broker.stop()
+    if "decode" in parts:
+        result["decode"], out = run_decode(args.quick)
+        result["rounds_left_out"] += out
     if "operators" in parts:
         say("operators")
         found = list(operators.results(rounds=2 if args.quick else 5))

@@ -6,12 +6,12 @@ from collections import Counter
 import numpy as np
 import orjson
 
+from daemon import warmup
 from daemon.decode.reader import SourceReader
 from daemon.decode.route import Router
 from daemon.encode import Encoder
 from daemon.ledger import Count, Ledger
 from daemon.messages import Message
-from pipelines import warmup
 from pipelines.order import USED, Arrivals
 from pipelines.quota import Quota
 from pipelines.series import SeriesTable, make_labels
@@ -20,6 +20,8 @@ from tests.wired import Wired
 
 SERIES = 10_000
 ENGINE_NS_MAX = 1000
+WAYS = ("bulk", "plain", "loads")
+CHANNELS = ("temperature", "pressure")
 MINUTE = 60
 HOT = 100
 """Series that go up in each round of the engine, while those of the round before come back."""
@@ -40,24 +42,30 @@ def batches(n, size):
 
 
 class DecodeBench:
-    """µs per message of routing and reading JSON of `channels` numbers from `SERIES` topics."""
+    """µs per message of reading JSON of `channels` numbers from `SERIES` topics.
 
-    def __init__(self, channels, size, messages):
-        gw = gateway({}, SOURCE, limits={"series_max": SERIES * channels})
+    way: "bulk", by the kernel; "plain", message by message; "loads", `orjson.loads` alone.
+    routed: with the router. nested: the numbers stand where the kernel does not look.
+    """
+
+    def __init__(self, channels, size, messages, way="bulk", routed=True, nested=False):
+        gw = gateway({}, _nested_source() if nested else SOURCE, limits={"series_max": 2 * SERIES})
         ledger = Ledger()
         self.table = SeriesTable(SERIES * channels)
         self.router = Router(gw.sources, ledger)
         source, quota = gw.sources["boilers"], Quota(gw.limits)
         self.reader = SourceReader("boilers", source, self.table, quota, gw.limits, ledger)
-        self.size, self.channels = size, channels
+        if way == "plain":
+            self.reader._read_many = self.reader._read_few
+        self.size, self.channels, self.way, self.routed = size, channels, way, routed
         rng = np.random.default_rng(1)
-        names = ("temperature", "pressure")[:channels]
         self.total, self.calls = 0.0, 0
         self.messages = []
         for i in range(messages):
             values = rng.normal(20, 1, channels).round(2).tolist()
             self.total += sum(values)
-            body = {"ts": T0 + i * 1000} | dict(zip(names, values, strict=True))
+            fields = dict(zip(CHANNELS, values, strict=False))
+            body = {"ts": T0 + i * 1000} | ({"data": fields} if nested else fields)
             topic = f"plant/north/d{i % SERIES}"
             self.messages.append(Message(topic, orjson.dumps(body), 0, 0, T0 + i * 1000))
         self()  # topics are learned once
@@ -69,14 +77,42 @@ class DecodeBench:
             later = self.calls * 10 * S  # a device may not send faster and faster
             part = [m._replace(arrival_ns=m.arrival_ns + later) for m in self.messages[first:last]]
             began = time.process_time_ns()
-            [(_, mine)] = self.router.split(part)
-            found = self.reader.read(mine)
+            if self.way == "loads":
+                for message in part:
+                    orjson.loads(message.payload)
+            else:
+                mine = self.router.split(part)[0][1] if self.routed else part
+                found = self.reader.read(mine)
             spent += time.process_time_ns() - began
-            samples += found.series.size
-            total += float(found.value.sum())
-        assert samples == len(self.messages) * self.channels
-        assert abs(total - self.total) < 1e-6 * abs(self.total)
+            if self.way != "loads":
+                samples += found.series.size
+                total += float(found.value.sum())
+        if self.way != "loads":
+            assert samples == len(self.messages) * self.channels
+            assert abs(total - self.total) < 1e-6 * abs(self.total)
         return spent / 1e3 / len(self.messages)
+
+
+def _nested_source():
+    paths = {name: f"data.{name}" for name in CHANNELS}
+    return {"boilers": SOURCE["boilers"] | {"channels": paths}}
+
+
+def decode_cases(quick):
+    """{(case, way): bench}: each case in the three ways."""
+    n = 8192 if quick else 20_480
+    cases = {
+        "1 channel, by 4096": (1, 4096),
+        "2 channels, by 4096": (2, 4096),
+        "1 channel, by 50": (1, 50),
+        "1 channel, by 16": (1, 16),
+        "nested, by 4096": (1, 4096),
+    }
+    return {
+        (case, way): DecodeBench(*args, n, way, routed=False, nested=case.startswith("nested"))
+        for case, args in cases.items()
+        for way in WAYS
+    }
 
 
 class EngineBench:

@@ -46,6 +46,10 @@ def markdown(result):
             for size, parts in result["split"].items()
         ]
         told += ["", "Where the engine's time goes:", "", *_table(columns, rows)]
+    if result["decode"]:
+        columns = ("decode", *next(iter(result["decode"].values())))
+        rows = [(case, *map(number, costs.values())) for case, costs in result["decode"].items()]
+        told += ["", *_table(columns, rows)]
     if result["latency"]:
         told += ["", "Publish to alert, three processes, at an ordinary subscriber:", ""]
         told += _table(LATENCY, [_latency(r) for r in result["latency"]])
