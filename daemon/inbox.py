@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import Message
@@ -34,6 +35,20 @@ class Inbox:
             len(self._queue) < self.messages_max
             and self._bytes_in - self._bytes_out < self.bytes_max
         )
+
+    def room(self) -> int:
+        """How many messages would be taken."""
+        if self._bytes_in - self._bytes_out >= self.bytes_max:
+            return 0
+        return max(0, self.messages_max - len(self._queue))
+
+    def put_all(self, messages: Sequence[Message]) -> None:
+        """Queue as many as there is `room` for."""
+        self._received += len(messages)
+        self._bytes_in += sum([len(m[1]) + len(m[0]) for m in messages])
+        self._queue.extend(messages)
+        if self._waiting:
+            self._arrived.set()
 
     def put(self, message: Message) -> bool:
         """Queue one message; False, and counted as rejected, when there is no room.
@@ -72,7 +87,7 @@ class Inbox:
         n = min(len(queue), most)
         take = queue.popleft
         messages = [take() for _ in range(n)]
-        self._bytes_out += sum([len(m.payload) + len(m.topic) for m in messages])
+        self._bytes_out += sum([len(m[1]) + len(m[0]) for m in messages])
         return messages
 
     def wake(self) -> None:

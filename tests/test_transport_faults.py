@@ -89,7 +89,7 @@ def test_unacknowledged_messages_come_again_and_old_acknowledgements_are_not_sen
     until(lambda: len(w.inbox) == 10)
     first = w.inbox.drain(10)
     transport.acknowledge(first[:4])
-    until(lambda: not transport._ingest._acks and not transport._ingest.raw_pending())
+    until(lambda: not transport._ingest._acks and not transport._ingest.raw)
     time.sleep(0.1)
     own_mosquitto.stop()
     own_mosquitto.start()
@@ -312,15 +312,15 @@ def test_a_topic_that_is_no_utf_8_reaches_the_engine_as_no_topic(fake, opened):
 def test_a_fault_in_a_callback_is_counted_and_costs_one_connection(fake, opened, monkeypatch):
     broker = fake(lambda *_: OK_V5 + b"\x30\x04\x00\x01a\x00")
     w = wiring(f"mqtt://127.0.0.1:{broker.port}", "fault")
-    put, faults = w.inbox.put, iter([RuntimeError("planted"), None])
+    put, faults = w.inbox.put_all, iter([RuntimeError("planted"), None])
 
-    def planted(message: Message):
+    def planted(messages):
         fault = next(faults, None)
         if fault:
             raise fault
-        return put(message)
+        return put(messages)
 
-    monkeypatch.setattr(w.inbox, "put", planted)
+    monkeypatch.setattr(w.inbox, "put_all", planted)
     transport = opened(w)
     until(lambda: len(w.inbox) >= 1)
     assert w.ledger.value(Count.CALLBACK_ERRORS, connection="in") == 1

@@ -9,6 +9,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from config.model import Broker, Tls
+from daemon.transport.lane import LaneClient
+from daemon.transport.lane_check import lane_works
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443, "unix": 1}
@@ -51,7 +53,7 @@ def new_client(
     It never reconnects by itself and never writes outside `loop_write`: a supervisor drives it.
     """
     address = Address.of(broker.url)
-    client = Client(
+    client = (LaneClient if lane_works() else Client)(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=None if protocol == V5 else clean,

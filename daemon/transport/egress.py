@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -17,8 +19,11 @@ from daemon.messages import Message, Outgoing
 from daemon.outbox import Parcel
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
+from daemon.transport.frames import END, FIRST, PACKET_ID, PAYLOAD, PUBACK, TOPIC, TOPIC_END
 from daemon.transport.ingest import FILTERS_PER_SUBSCRIBE
+from daemon.transport.lane import ROWS_MAX, LaneClient
 from daemon.transport.link import Link, Loss
+from daemon.transport.packets import publish
 from daemon.transport.port import Wiring
 
 log = logging.getLogger(__name__)
@@ -43,6 +48,9 @@ class Egress(Link):
         self._tokens: dict[int, int] = {}
         self._own: set[int] = set()
         self._answers: deque[tuple[int, int]] = deque()
+        self._unanswered: deque[tuple[int, int]] = deque()
+        """(Where it ends in what was ever sent here, its number) of QoS 0."""
+        self._raw_bytes = self._sent_bytes = 0
         self._leave_by = 0
         self._canaries: deque[bytes] = deque(maxlen=1)
         self._recall: tuple[str, ...] = ()
@@ -107,6 +115,8 @@ class Egress(Link):
         self.wiring.outbox.lost(blame=loss.blames_us)
         self._tokens.clear()
         self._own.clear()
+        self._unanswered.clear()
+        self._raw_bytes = self._sent_bytes = 0
         self._leave_by = 0
 
     def work(self, client: Client) -> None:
@@ -126,7 +136,16 @@ class Egress(Link):
 
     def read(self, client: Client) -> None:
         """Read the broker's answers."""
-        client.loop_read()
+        if isinstance(client, LaneClient) and client.lane is not None:
+            client.lane.read(client, _always, self.guarded(self._take))
+        else:
+            client.loop_read()
+
+    def on_sent(self, n: int) -> None:
+        """Nobody answers to QoS 0: it is done when it has left."""
+        self._sent_bytes += n
+        while self._unanswered and self._unanswered[0][0] <= self._sent_bytes:
+            self._answers.append((self._unanswered.popleft()[1], 0))
 
     def ready_to_leave(self, client: Client) -> bool:
         """Say good-bye with the will's message, and wait a moment until the broker has it."""
@@ -163,16 +182,23 @@ class Egress(Link):
         self._own.add(self._send(client, outgoing))
 
     def _send(self, client: Client, outgoing: Outgoing) -> int:
-        """Hand one output to paho; its packet id."""
+        """Put one output on its way; its packet id, or a number like one for QoS 0."""
+        qos = min(outgoing.qos, int(self.limits.get("MaximumQoS", 2)))
+        # A broker without retained messages must not be sent one: it would hang up.
+        retain = outgoing.retain and bool(self.limits.get("RetainAvailable", 1))
+        if qos > 1 or not isinstance(client, LaneClient):
+            return self._send_by_paho(client, outgoing, qos, retain=retain)
+        number = client.next_packet_id()
+        packet = publish(outgoing, number, qos, retain=retain, v5=self._protocol == V5)
+        self.raw += packet
+        self._raw_bytes += len(packet)
+        if not qos:
+            self._unanswered.append((self._raw_bytes, number))
+        return number
+
+    def _send_by_paho(self, client: Client, outgoing: Outgoing, qos: int, *, retain: bool) -> int:
         properties = self._properties(outgoing) if self._protocol == V5 else None
-        info = client.publish(
-            outgoing.topic,
-            outgoing.payload,
-            min(outgoing.qos, int(self.limits.get("MaximumQoS", 2))),
-            # A broker without retained messages must not be sent one: it would hang up.
-            outgoing.retain and bool(self.limits.get("RetainAvailable", 1)),
-            properties,
-        )
+        info = client.publish(outgoing.topic, outgoing.payload, qos, retain, properties)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise ConnectionError(f"paho does not take a message: {info.rc!s}")
         return info.mid
@@ -208,14 +234,23 @@ class Egress(Link):
                 extra={"facts": {"reason": refused[0], "filters": len(refused)}},
             )
 
+    def _take(self, data: bytes, rows: NDArray[np.int32]) -> None:
+        for row in rows.tolist():
+            if row[FIRST] == PUBACK:
+                self._answers.append((row[PACKET_ID], row[TOPIC]))
+            else:
+                topic, payload = data[row[TOPIC] : row[TOPIC_END]], data[row[PAYLOAD] : row[END]]
+                self._recalled(topic.decode(errors="replace"), payload, retain=bool(row[FIRST] & 1))
+
     def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
-        if not self._recall or not message.retain:
+        self._recalled(message.topic, bytes(message.payload), retain=message.retain)
+
+    def _recalled(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        if not self._recall or not retain:
             return  # the echo of what we publish ourselves
         self._recall_heard_ns = self.wiring.clock.monotonic_ns()
         now_ns = self.wiring.clock.now_ns()
-        self.wiring.inbox.put(
-            Message(message.topic, bytes(message.payload), 0, 0, now_ns, True, self.epoch)
-        )
+        self.wiring.inbox.put(Message(topic, payload, 0, 0, now_ns, True, self.epoch))
 
     def _settle(self) -> None:
         outbox = self.wiring.outbox
@@ -229,6 +264,10 @@ class Egress(Link):
                 outbox.refuse(token, Reason.REFUSED, f"reason code 0x{code:02x}")
             else:
                 outbox.settle(token)
+
+
+def _always() -> int:
+    return ROWS_MAX
 
 
 def is_topic(text: str) -> bool:

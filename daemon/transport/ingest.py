@@ -1,11 +1,12 @@
 """Ingest: the connection that subscribes, and acknowledges what the engine is done with."""
 
 import logging
-import ssl
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -16,7 +17,10 @@ from daemon.ledger import Count
 from daemon.messages import Message
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
+from daemon.transport.intake import Intake
+from daemon.transport.lane import LaneClient
 from daemon.transport.link import Link, Loss
+from daemon.transport.packets import pubacks
 from daemon.transport.port import Wiring
 
 log = logging.getLogger(__name__)
@@ -42,7 +46,7 @@ class Ingest(Link):
         self._asked: dict[int, list[tuple[str, int]]] = {}
         self.refused: dict[str, str] = {}
         self._acks: deque[tuple[int, bytes]] = deque()
-        self._raw = bytearray()
+        self.intake = Intake(wiring)
         self._moved = 0
         self.session = 0
         """Number of the broker's session: one more each time it has forgotten us."""
@@ -66,7 +70,7 @@ class Ingest(Link):
         if stale:
             self.wiring.ledger.count(Count.ACKNOWLEDGEMENTS_STALE, stale)
         if mids:
-            self._acks.append((epoch, _pubacks(mids)))
+            self._acks.append((epoch, pubacks(mids)))
             self.wake()
 
     def note_session(self, number: int) -> None:
@@ -121,7 +125,6 @@ class Ingest(Link):
     def on_up(self, client: Client, *, session_present: bool) -> None:
         """Subscribe; without the old session, to everything."""
         self._asked.clear()
-        self._raw.clear()
         self.refused.clear()
         self._tell_ceiling()
         if not session_present:
@@ -136,16 +139,18 @@ class Ingest(Link):
     def on_down(self, loss: Loss) -> None:  # noqa: ARG002 - nothing of ours caused it
         """What was asked will be asked again."""
         self._asked.clear()
-        self._raw.clear()
 
     def work(self, client: Client) -> None:
         """Send acknowledgements, and subscriptions that changed."""
         while self._acks:
             epoch, frames = self._acks.popleft()
             if epoch == self.epoch:
-                self._raw += frames
+                self.raw += frames
         if self._changed and self._may_subscribe:
             self._subscribe(client)
+
+    def on_sent(self, n: int) -> None:
+        """Acknowledgements need no answer."""
 
     def wants_read(self) -> bool:
         """Read only what the inbox has room for: the broker keeps the rest."""
@@ -153,6 +158,9 @@ class Ingest(Link):
 
     def read(self, client: Client) -> None:
         """Read packets until nothing more has come, or the inbox is full."""
+        if isinstance(client, LaneClient) and client.lane is not None:
+            client.lane.read(client, self.wiring.inbox.room, self.guarded(self._take))
+            return
         has_room = self.wiring.inbox.has_room
         idle = 0
         for _ in range(READS_PER_ROUND):
@@ -164,19 +172,11 @@ class Ingest(Link):
             if idle > 1:
                 return
 
-    def raw_pending(self) -> bool:
-        """True while acknowledgements wait."""
-        return bool(self._raw)
-
-    def write_raw(self, sock: Any) -> None:
-        """Send acknowledgements in bulk: one by one through paho costs 20 times as much."""
-        try:
-            sent = sock.send(bytes(self._raw))
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
-            return
-        del self._raw[:sent]
-
     # --- inside ------------------------------------------------------------------------------
+
+    def _take(self, data: bytes, rows: NDArray[np.int32]) -> None:
+        self.lingers = True
+        self.intake.put(data, rows, self.epoch, self.session, known=self.session_present)
 
     def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         self._moved += 1
@@ -261,11 +261,6 @@ class Ingest(Link):
         self.wiring.ledger.count(Count.SESSIONS_LOST)
         log.warning("The broker has forgotten our session, messages may be missing")
         self.wiring.on_session_lost()
-
-
-def _pubacks(mids: Sequence[int]) -> bytes:
-    """PUBACK packets: success needs no reason code, in MQTT 5 as in 3.1.1."""
-    return b"".join([b"\x40\x02" + mid.to_bytes(2, "big") for mid in mids])
 
 
 def _asked(properties: Properties | None) -> tuple[str, bytes]:

@@ -1,0 +1,173 @@
+"""Lane: stands between a socket and paho, and takes most packets away before paho sees them.
+
+A packet costs paho 25 to 40 us, nearly all of it Python that looks at one byte after the other.
+Here the socket is read in large pieces, packets are found by a kernel, and what is left to paho is
+what there is little of: CONNACK, SUBACK, PINGRESP, DISCONNECT, QoS 2, and whatever is malformed.
+"""
+
+import ssl
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from daemon.transport.frames import COLUMNS, FULL, OTHER, scan
+
+READ_BYTES: Final = 256 * 1024
+WHOLE_BYTES_MAX: Final = 1 << 20
+"""A packet that is bigger goes to paho, in pieces."""
+ROWS_MAX: Final = 4_096
+READS_PER_ROUND: Final = 64
+"""Then something else may have its turn: what is to be sent, and a stop."""
+
+
+class Lane:
+    """What paho takes for its socket."""
+
+    def __init__(self, inner: Any, *, v5: bool) -> None:
+        """`v5`: whether packets have properties."""
+        self.inner, self.v5 = inner, v5
+        self.moved = 0
+        """Bytes that paho has read."""
+        self.waits = False
+        """Whether there are packets that have come and were not taken yet."""
+        self._data = bytearray(READ_BYTES)
+        self._view: NDArray[np.uint8] = np.frombuffer(self._data, np.uint8)
+        self._at = self._end = self._room = 0
+        self._through = 0
+        self._ended: OSError | None = None
+        self._eof = False
+        self._out = np.zeros((ROWS_MAX, COLUMNS), np.int32)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    # --- for whoever takes packets -----------------------------------------------------------
+
+    def fill(self) -> bool:
+        """Read what the socket has, as far as there is room; whether something has come.
+
+        What the socket says instead, an end or an error, is for paho: see `for_paho`.
+        """
+        if self._eof or self._ended is not None:
+            return False
+        self._make_room()
+        room = len(self._data) - self._end
+        if not room:
+            return False
+        try:
+            if hasattr(self.inner, "recv_into"):
+                n = self.inner.recv_into(memoryview(self._data)[self._end :], room)
+            else:  # paho's websocket
+                piece = self.inner.recv(room)
+                n = len(piece)
+                self._data[self._end : self._end + n] = piece
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError as error:
+            self._ended = error
+            return False
+        self._eof = n == 0
+        self._end += n
+        return not self._eof
+
+    def take(self, most: int) -> tuple[bytes, NDArray[np.int32]]:
+        """Packets that are whole, at most `most`: bytes, and rows of `frames.COLUMNS` in them."""
+        if self._through:
+            return b"", self._out[:0]
+        start = self._at
+        found = scan(self._view, start, self._end, min(most, ROWS_MAX), self._out, v5=self.v5)
+        self._at, self.waits = found.at, found.why == FULL
+        # Not for us, or so big that our buffer shall not grow to hold it.
+        self._through = found.size if found.why == OTHER or found.size > WHOLE_BYTES_MAX else 0
+        self._room = found.size
+        data = bytes(memoryview(self._data)[start : found.at])
+        return data, self._out[: found.rows]
+
+    @property
+    def for_paho(self) -> bool:
+        """Whether the next thing is paho's to read: a packet, the end, an error."""
+        return self._through > 0 or self._eof or self._ended is not None
+
+    def read(
+        self,
+        client: Client,
+        room: Callable[[], int],
+        put: Callable[[bytes, NDArray[np.int32]], None],
+    ) -> None:
+        """Read until nothing more has come, or there is no room; `put` gets what `take` gives."""
+        for _ in range(READS_PER_ROUND):
+            if self.for_paho and not self.let(client):
+                return
+            data, rows = self.take(min(room(), ROWS_MAX))
+            if len(rows):
+                put(data, rows)
+            if self.for_paho:
+                continue
+            if not (room() if self.waits else self.fill() or self.for_paho):
+                return
+
+    def let(self, client: Client) -> bool:
+        """Let paho read what is for it; False when it has ended, or more must come first."""
+        while self.for_paho:
+            before = self.moved
+            if client.loop_read() or client.socket() is None or self.moved == before:
+                return False
+        return True
+
+    # --- for paho ------------------------------------------------------------------------
+
+    def recv(self, most: int) -> bytes:
+        """Bytes of the packet that is paho's."""
+        if self._through:
+            most = min(most, self._through)
+            piece = bytes(memoryview(self._data)[self._at : min(self._end, self._at + most)])
+            self._at += len(piece)
+            if not piece and not (self._eof or self._ended):
+                piece = self.inner.recv(most)
+            self._through -= len(piece)
+            self.moved += len(piece)
+            if piece:
+                return piece
+        if self._ended is not None:
+            raise self._ended
+        if self._eof:
+            return b""
+        raise BlockingIOError
+
+    def pending(self) -> int:
+        """Whether there is something to do though the socket is silent."""
+        if self.waits or (self._through and self._at < self._end):
+            return 1
+        return int(self.inner.pending()) if hasattr(self.inner, "pending") else 0
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        """Have what is left at the front, and room for the packet that it begins."""
+        left = self._end - self._at
+        if self._at and (left == 0 or len(self._data) - self._end < READ_BYTES // 4):
+            self._data[:left] = self._data[self._at : self._end]
+            self._at, self._end = 0, left
+        if self._room > len(self._data) - self._at:
+            grown = bytearray(max(self._room, 2 * len(self._data)))
+            grown[:left] = self._data[self._at : self._end]
+            self._data, self._view = grown, np.frombuffer(grown, np.uint8)
+            self._at, self._end = 0, left
+
+
+class LaneClient(Client):
+    """A paho client whose packets go through a lane."""
+
+    lane: Lane | None = None
+
+    def next_packet_id(self) -> int:
+        """A packet id in paho's sequence, so that none is used twice."""
+        return int(self._mid_generate())
+
+    def _create_socket(self) -> Any:
+        self.lane = Lane(super()._create_socket(), v5=self.protocol == MQTTProtocolVersion.MQTTv5)
+        return self.lane
