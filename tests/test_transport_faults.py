@@ -7,7 +7,6 @@ import time
 import pytest
 
 from daemon.ledger import Count
-from daemon.messages import Message
 from tests.mosquitto import Mosquitto, free_port
 from tests.mqtt_rig import opened, peers, quick
 from tests.wires import TOPIC, alert, until, wiring

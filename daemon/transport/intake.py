@@ -23,6 +23,7 @@ class Intake:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._topics: dict[bytes, str] = {}
+        self._last_ns = 0
 
     def put(
         self, data: bytes, rows: NDArray[np.int32], epoch: int, session: int, *, known: bool
@@ -46,7 +47,7 @@ class Intake:
             [data[a:b] for a, b in bodies],
             (first >> 1 & 3).tolist(),
             columns[PACKET_ID],
-            repeat(wiring.clock.now_ns()),
+            self._arrivals(len(rows)),
             (first & _RETAIN > 0).tolist(),
             repeat(epoch),
             [response for response, _ in extras] if extras else repeat(""),
@@ -78,6 +79,12 @@ class Intake:
             except ValueError as error:
                 return str(error), found
         return "", found
+
+    def _arrivals(self, n: int) -> range:
+        """Times of arrival, of which no two are the same: it may be all that tells samples apart."""
+        first = max(self._wiring.clock.now_ns(), self._last_ns + 1)
+        self._last_ns = first + n - 1
+        return range(first, first + n)
 
     def _topic(self, raw: bytes) -> str:
         """A topic not met before; empty, which no source wants, when it is not UTF-8."""
