@@ -46,6 +46,7 @@ class Gauge(StrEnum):
     OUTBOX_IN_FLIGHT = "outbox_in_flight"
     SAMPLES_BUFFERED = "samples_buffered"
     CONNECTED = "connected"
+    PACKETS_IN_BULK = "packets_in_bulk"
 
 
 class Reason(StrEnum):
@@ -100,6 +101,7 @@ LABELS: Final[Mapping[Count | Gauge, tuple[str, ...]]] = {
     Count.CALLBACK_ERRORS: ("connection",),
     Gauge.SAMPLES_BUFFERED: ("source",),
     Gauge.CONNECTED: ("connection",),
+    Gauge.PACKETS_IN_BULK: ("connection",),
 }
 """Names of the labels of each number; the others have none. A device or topic is never a label."""
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from config.model import Tls
-from daemon.ledger import Count
+from daemon.ledger import Count, Gauge
+from daemon.transport import address
 from daemon.transport import backoff as backoffs
 from daemon.transport.address import Address, tls_context
 from daemon.transport.backoff import Backoff
@@ -25,9 +26,11 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.mark.broker
+@pytest.mark.parametrize("in_bulk", [True, False])
 @pytest.mark.parametrize("protocol", ["auto", "5", "3.1.1"])
-def test_messages_go_both_ways(mosquitto, opened, peers, protocol):
-    name = f"ways{protocol}"
+def test_messages_go_both_ways(mosquitto, opened, peers, monkeypatch, protocol, in_bulk):
+    monkeypatch.setattr(address, "lane_works", lambda: in_bulk)
+    name = f"ways{protocol}{in_bulk}"
     w = wiring(mosquitto.url, name, protocol=protocol)
     transport = opened(w, {f"{name}/in/+": 1})
     until(lambda: transport.connected)
@@ -51,6 +54,7 @@ def test_messages_go_both_ways(mosquitto, opened, peers, protocol):
         ordered = [int(m.payload) for m in peer.got if int(m.payload) % 3 == qos]
         assert ordered == sorted(ordered)
     assert w.ledger.total(Count.OUTPUTS_PUBLISHED) == 600
+    assert w.ledger.total(Gauge.PACKETS_IN_BULK) == 2 * in_bulk
     assert transport.status()["protocol"] == ("3.1.1" if protocol == "3.1.1" else "5")
 
 

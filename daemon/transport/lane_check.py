@@ -2,7 +2,6 @@
 
 import logging
 import socket
-from contextlib import closing
 from functools import cache
 from typing import Any, Final
 
@@ -39,11 +38,12 @@ def lane_works() -> bool:
 class _Probe(LaneClient):
     """Connects to the other end of a pair."""
 
+    ours: socket.socket
     other: socket.socket
 
     def _create_socket_connection(self) -> Any:
-        ours, self.other = socket.socketpair()
-        return ours
+        self.ours, self.other = socket.socketpair()
+        return self.ours
 
 
 def _fault() -> str:
@@ -62,28 +62,31 @@ def _fault() -> str:
     client.on_disconnect = lambda *_: heard.append("gone")
     client.on_socket_register_write = lambda *_: None
     client.connect("localhost")
-    lane, used = client.lane, client.socket() is client.lane
-    if lane is None or not used:
-        return "paho does not use the socket that it is given"
-    return _exchanged(client, lane, heard)
+    try:
+        lane, used = client.lane, client.socket() is client.lane
+        if lane is None or not used:
+            return "paho does not use the socket that it is given"
+        return _exchanged(client, lane, heard)
+    finally:
+        client.ours.close()
+        client.other.close()
 
 
 def _exchanged(client: _Probe, lane: Lane, heard: list[str]) -> str:
-    with closing(client.other), closing(lane):
-        client.other.sendall(_CONNACK + _PUBLISHED + _SUBACK + _PUBLISHED + _PINGRESP)
-        taken = _played(client, lane, 4)
-        if taken != [(0x32, 7), (0x30, 0)] * 2 or heard != ["connected", "subscribed"]:
-            return f"of what was sent came {taken}, {heard}"
-        while client.want_write():
-            client.loop_write()
-        if client.next_packet_id() == client.next_packet_id():
-            return "packet ids do not count up"
-        lane.send(b"\x40\x02\x00\x07")
-        if not client.other.recv(4096).endswith(b"\x40\x02\x00\x07"):
-            return "what is written does not arrive"
-        client.other.shutdown(socket.SHUT_RDWR)
-        _played(client, lane, 1)
-        return "" if heard[-1] == "gone" else "the end of a connection is not noticed"
+    client.other.sendall(_CONNACK + _PUBLISHED + _SUBACK + _PUBLISHED + _PINGRESP)
+    taken = _played(client, lane, 4)
+    if taken != [(0x32, 7), (0x30, 0)] * 2 or heard != ["connected", "subscribed"]:
+        return f"of what was sent came {taken}, {heard}"
+    while client.want_write():
+        client.loop_write()
+    if client.next_packet_id() == client.next_packet_id():
+        return "packet ids do not count up"
+    lane.send(b"\x40\x02\x00\x07")
+    if not client.other.recv(4096).endswith(b"\x40\x02\x00\x07"):
+        return "what is written does not arrive"
+    client.other.shutdown(socket.SHUT_RDWR)
+    _played(client, lane, 1)
+    return "" if heard[-1] == "gone" else "the end of a connection is not noticed"
 
 
 def _played(client: Client, lane: Lane, most: int) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from daemon.ledger import Count, Gauge
 from daemon.transport.address import Address
 from daemon.transport.backoff import Backoff
 from daemon.transport.dialect import UNSUPPORTED, Dialect
+from daemon.transport.lane import LaneClient
 from daemon.transport.port import Wiring
 from daemon.transport.tcp import Tcp
 
@@ -87,7 +88,9 @@ class Link(ABC):
         self._wake_r.setblocking(False)
         self._wake_w.setblocking(False)
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{name}", daemon=True)
+        self._in_bulk = False
         wiring.ledger.watch(Gauge.CONNECTED, lambda: self.up, connection=name)
+        wiring.ledger.watch(Gauge.PACKETS_IN_BULK, lambda: self._in_bulk, connection=name)
 
     # --- what the two kinds of connection decide ---------------------------------------------
 
@@ -349,6 +352,7 @@ class Link(ABC):
 
     def _accepted(self, client: Client, flags: ConnectFlags, properties: Properties) -> None:
         self.dialect.accepted(self.name)
+        self._in_bulk = isinstance(client, LaneClient)
         self._raw_partly = False
         self.raw.clear()
         self.epoch += 1
