@@ -143,10 +143,11 @@ class Drained:
         """Seconds from the first message to the last."""
         first, until = 0.0, time.monotonic() + 300
         while time.monotonic() < until:
+            asked = time.monotonic()  # while it is busy, an answer takes a while
             found = metrics(self.port)
             done = found.get("samples_decoded", 0)
             if done and not first:
-                first, before = time.monotonic(), done
+                first, before = asked, done
             if done >= 2 * messages and not found.get("log_waiting_bytes"):
                 share = (done - before) / done
                 return (time.monotonic() - first) / share if share > 0.5 else 0.0
