@@ -28,7 +28,7 @@ from pipelines.order import IDLE_FIRST_NS, IDLE_GAPS
 
 START_NS: Final = 1_767_225_600_000_000_000
 """2026-01-01T00:00:00Z, so that windows of whole minutes, hours and days begin with the trial."""
-STEP_MAX_NS: Final = 10_000_000_000
+STEP_MAX_NS: Final = 600_000_000_000
 STEPS_MAX: Final = 100_000
 _KINDS: Final = ("alert", "window", "sample")
 _NOT_USED: Final = (
@@ -182,8 +182,8 @@ class Stage:
 def step(trial: Trial) -> int:
     """How far time goes on at once, in nanoseconds: 100 ms as in the daemon, more in long trials.
 
-    A tenth of the distance of samples, at most 10 s; and no more than 100,000 steps. Delays and
-    windows end at their exact time anyway; steps are when that is noticed.
+    A tenth of the distance of samples, at most ten minutes; and no more than 100,000 steps. Delays
+    and windows end at their exact time anyway; steps are when that is noticed.
     """
     wanted = max(min(trial.every // 10, STEP_MAX_NS), trial.end_ns // STEPS_MAX, TICK_NS)
     return wanted // TICK_NS * TICK_NS

@@ -9,8 +9,8 @@ import pytest
 
 from config.model import Tls
 from daemon.ledger import Count, Gauge
-from daemon.transport import address
 from daemon.transport import backoff as backoffs
+from daemon.transport import egress, ingest
 from daemon.transport.address import Address, tls_context
 from daemon.transport.backoff import Backoff
 from daemon.transport.egress import is_topic, packet_bytes
@@ -29,7 +29,8 @@ pytestmark = pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("in_bulk", [True, False])
 @pytest.mark.parametrize("protocol", ["auto", "5", "3.1.1"])
 def test_messages_go_both_ways(mosquitto, opened, peers, monkeypatch, protocol, in_bulk):
-    monkeypatch.setattr(address, "lane_works", lambda: in_bulk)
+    for module in (egress, ingest):
+        monkeypatch.setattr(module, "lane_works", lambda: in_bulk)
     name = f"ways{protocol}{in_bulk}"
     w = wiring(mosquitto.url, name, protocol=protocol)
     transport = opened(w, {f"{name}/in/+": 1})

@@ -10,7 +10,6 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from config.model import Broker, Tls
 from daemon.transport.lane import LaneClient
-from daemon.transport.lane_check import lane_works
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443, "unix": 1}
@@ -46,14 +45,21 @@ class Address:
 
 
 def new_client(
-    broker: Broker, client_id: str, protocol: MQTTProtocolVersion, *, clean: bool
+    broker: Broker,
+    client_id: str,
+    protocol: MQTTProtocolVersion,
+    *,
+    clean: bool,
+    in_bulk: bool = False,
 ) -> Client:
     """A client for one connection; raises OSError when a TLS file cannot be read.
+
+    `in_bulk`: its packets go through a lane, which somebody must read.
 
     It never reconnects by itself and never writes outside `loop_write`: a supervisor drives it.
     """
     address = Address.of(broker.url)
-    client = (LaneClient if lane_works() else Client)(
+    client = (LaneClient if in_bulk else Client)(
         CallbackAPIVersion.VERSION2,
         client_id=client_id,
         clean_session=None if protocol == V5 else clean,

@@ -22,6 +22,7 @@ from daemon.transport.dialect import Dialect
 from daemon.transport.frames import END, FIRST, PACKET_ID, PAYLOAD, PUBACK, TOPIC, TOPIC_END
 from daemon.transport.ingest import FILTERS_PER_SUBSCRIBE
 from daemon.transport.lane import ROWS_MAX, LaneClient
+from daemon.transport.lane_check import lane_works
 from daemon.transport.link import Link, Loss
 from daemon.transport.packets import publish
 from daemon.transport.port import Wiring
@@ -88,7 +89,8 @@ class Egress(Link):
         """A client with a will."""
         self._protocol = protocol
         broker = self.wiring.broker.publisher
-        client = new_client(broker, f"{self.wiring.client_id}-out", protocol, clean=True)
+        name = f"{self.wiring.client_id}-out"
+        client = new_client(broker, name, protocol, clean=True, in_bulk=lane_works())
         client.on_publish = self.guarded(self._on_publish)
         client.on_subscribe = self.guarded(self._on_subscribe)
         client.on_message = self.guarded(self._on_message)

@@ -19,6 +19,7 @@ from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
 from daemon.transport.intake import Intake
 from daemon.transport.lane import LaneClient
+from daemon.transport.lane_check import lane_works
 from daemon.transport.link import Link, Loss
 from daemon.transport.packets import pubacks
 from daemon.transport.port import Wiring
@@ -104,7 +105,11 @@ class Ingest(Link):
         """A client of the persistent session, with manual acknowledgement."""
         self._protocol = protocol
         client = new_client(
-            self.wiring.broker, f"{self.wiring.client_id}-in", protocol, clean=False
+            self.wiring.broker,
+            f"{self.wiring.client_id}-in",
+            protocol,
+            clean=False,
+            in_bulk=lane_works(),
         )
         client.on_message = self.guarded(self._on_message)
         client.on_subscribe = self.guarded(self._on_subscribe)
