@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -117,17 +117,24 @@ class Outbox:
                     heads = [q for kind in _URGENT if (q := self._waiting[kind])] or heads
                 if not heads:
                     break
-                parcel = min(heads, key=_head_token).popleft()
-                self._in_flight[parcel.token] = parcel.outgoing
-                taken.append(parcel)
+                queue = min(heads, key=_head_token)
+                room = min(most - len(taken), in_flight_max - len(self._in_flight))
+                for _ in range(min(room, len(queue)) if len(heads) == 1 else 1):
+                    parcel = queue.popleft()
+                    self._in_flight[parcel.token] = parcel.outgoing
+                    taken.append(parcel)
         return taken
 
-    def settle(self, token: int) -> None:
-        """The broker has it. An unknown or settled token is ignored."""
+    def settle(self, *tokens: int) -> None:
+        """The broker has them. An unknown or settled token is ignored."""
+        published: Counter[Kind] = Counter()
         with self._lock:
-            outgoing = self._leave(token)
-            if outgoing is not None:
-                self._ledger.count(Count.OUTPUTS_PUBLISHED, kind=outgoing.kind)
+            for token in tokens:
+                outgoing = self._leave(token)
+                if outgoing is not None:
+                    published[outgoing.kind] += 1
+            for kind, n in published.items():
+                self._ledger.count(Count.OUTPUTS_PUBLISHED, n, kind=kind)
 
     def refuse(self, token: int, reason: Reason, facts: str = "") -> None:
         """It can never be published: set it aside, count and log it."""

@@ -4,6 +4,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -170,8 +171,8 @@ class Egress(Link):
         if not is_topic(outgoing.topic):
             outbox.refuse(token, Reason.BAD_TOPIC, ascii(outgoing.topic[:100]))
             return
-        size, most = packet_bytes(outgoing), self.limits.get("MaximumPacketSize")
-        if most is not None and size > most:
+        most = self.limits.get("MaximumPacketSize")
+        if most is not None and (size := packet_bytes(outgoing)) > most:
             outbox.refuse(token, Reason.TOO_BIG, f"{size} bytes, the broker takes {most}")
             return
         try:
@@ -255,7 +256,7 @@ class Egress(Link):
         self.wiring.inbox.put(Message(topic, payload, 0, 0, now_ns, True, self.epoch))
 
     def _settle(self) -> None:
-        outbox = self.wiring.outbox
+        outbox, done = self.wiring.outbox, []
         while self._answers:
             mid, code = self._answers.popleft()
             self._own.discard(mid)
@@ -265,13 +266,16 @@ class Egress(Link):
             if code >= 0x80:
                 outbox.refuse(token, Reason.REFUSED, f"reason code 0x{code:02x}")
             else:
-                outbox.settle(token)
+                done.append(token)
+        if done:
+            outbox.settle(*done)
 
 
 def _always() -> int:
     return ROWS_MAX
 
 
+@lru_cache(maxsize=65_536)
 def is_topic(text: str) -> bool:
     """True for a topic that a broker lets us publish to."""
     if not text or _BAD_TOPIC.search(text):
