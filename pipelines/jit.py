@@ -14,7 +14,7 @@ from typing import Any, Final
 NO_CACHE: set[str] = set()
 """Names of kernels that compile at each start because the cache directory is not usable."""
 
-HOMES: Final = ("pipelines", "daemon/decode")
+HOMES: Final = ("pipelines", "daemon/decode", "daemon/transport")
 """Folders beside each other in which kernels stand, and what they call."""
 
 

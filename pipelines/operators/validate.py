@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from config.params import Params
-from pipelines.batch import BAD, F8, GOOD, U1, Batch
+from pipelines.batch import BAD, F8, U1, Batch
 from pipelines.jit import kernel
 from pipelines.operator import Operator, column, rows_of
 
@@ -45,7 +45,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
 
     Equivalent to: a value is invalid when not finite, below `min`, above `max`, or further than
     `max_step` from the last valid one; an invalid value becomes NaN (mark), vanishes (drop) or
-    moves to the limit it broke (clip) and then counts as valid.
+    moves to the limit it broke (clip) and then counts as valid. Valid ones keep their quality.
     """
     n = out.count[0]
     for i in range(first, batch.series.size):
@@ -69,7 +69,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         out.t_ns[n] = batch.t_ns[i]
         out.start_ns[n] = batch.start_ns[i]
         out.value[n] = np.nan if bad else x
-        out.quality[n] = BAD if bad else GOOD
+        out.quality[n] = BAD if bad else batch.quality[i]
         n += 1
     out.count[0] = n
     return batch.series.size

@@ -24,4 +24,4 @@ def naive(params, events):
         if good:
             valid.append(x)
         if good or params.action != "drop":
-            yield Row(e.t_ns, e.t_ns, x if good else math.nan, 0 if good else 2)
+            yield Row(e.t_ns, e.t_ns, x if good else math.nan, e.quality if good else 2)
