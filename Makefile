@@ -44,6 +44,7 @@ test: check ## everything CI runs
 
 bench: dev ## costs of each hop, side by side in one run
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.durability --rounds 2
 
 docs: dev ## write the generated pages again
 	$(BIN)/sensorweir schema > config/sensorweir.schema.json
