@@ -400,3 +400,14 @@ def test_no_more_is_taken_than_there_is_room_for():
     assert (taken, client.lane.waits, client.lane.pending()) == ([2], True, 1)
     client.lane.read(client, lambda: 10, lambda _, rows: taken.append(len(rows)))
     assert (taken, client.lane.waits, client.lane.pending()) == ([2, 3], False, 0)
+
+
+def test_without_room_paho_reads_nothing_either():
+    size = lane.WHOLE_BYTES_MAX + 5
+    data = CONNACK[V5] + packet(0x30, text(b"big") + b"\x00" + bytes(size))
+    client, heard = connected(LaneClient, Wire([data, None]), V5)
+    rooms = iter([1, 1, 1, 0, 0, 0, 0])
+    client.lane.read(client, lambda: next(rooms), lambda *_: None)
+    assert heard == ["connected"]
+    client.lane.read(client, lambda: 1, lambda *_: None)
+    assert [len(x[1]) for x in heard[1:]] == [size]

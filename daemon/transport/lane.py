@@ -100,7 +100,8 @@ class Lane:
     ) -> None:
         """Read until nothing more has come, or there is no room; `put` gets what `take` gives."""
         for _ in range(READS_PER_ROUND):
-            if self.for_paho and not self.let(client):
+            # What paho reads may be a message, too.
+            if self.for_paho and not (room() and self.let(client)):
                 return
             data, rows = self.take(min(room(), ROWS_MAX))
             if len(rows):
