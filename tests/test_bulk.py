@@ -497,7 +497,7 @@ def test_compiled_kernels_are_kept_apart_by_the_sources_of_decoders_too(tmp_path
     for home in jit.HOMES:
         (tmp_path / home / "kernels.py").write_text("new")
         names.append(jit.use_cache(tmp_path).name)
-    assert len(set(names)) == 3
+    assert len(set(names)) == len(names)
 
 
 def test_compiled_equals_interpreted():

@@ -43,6 +43,7 @@ NEAR = [[[20, 20], [20, 22], [22, 22], [22, 21], [21.6, 21], [21.6, 20]]]
 SORTED = (
     "each of its 288 samples is kept in order of size: three searches, and a third of them moved"
 )
+BOTH_WINDOWS = "with each sample both windows of 60, kept in order of size, are walked through once"
 AROUND = {"circles": [{"at": [21.5, 21.5], "radius": 500}], "hysteresis": 20}
 
 BUDGETS = {
@@ -50,7 +51,10 @@ BUDGETS = {
         Budget(45),
         Budget(110, {"size": "1m", "hop": "10s", "stats": ["mean", "std"]}),
     ),
-    "change_point": (Budget(190, warm=200), Budget(1500, {"test": "ks"}, warm=200)),
+    "change_point": (
+        Budget(190, warm=200),
+        Budget(1500, {"test": "ks"}, warm=200, heavy=BOTH_WINDOWS),
+    ),
     "convert": (Budget(20),),
     "correlate": (Budget(60, members=2),),
     "count_window": (
