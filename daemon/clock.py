@@ -12,6 +12,8 @@ log = logging.getLogger(__name__)
 SECOND: Final = 1_000_000_000
 LOOK_NS: Final = SECOND
 """How often the wall clock is looked at."""
+SHORT_NS: Final = 3_000_000
+"""A wait so short is a sleep: waiting for an event takes 25 µs more CPU, to be woken earlier."""
 SLEW_PPM: Final = 500
 SLEW_MAX_NS: Final = 60 * SECOND
 SURE_NS: Final = 3600 * SECOND
@@ -98,7 +100,11 @@ class SystemClock:
 
     def wait(self, event: threading.Event, timeout_ns: int) -> bool:
         """Block this thread until `event` is set, at most `timeout_ns`."""
-        return event.wait(timeout_ns / 1e9)
+        if timeout_ns > SHORT_NS:
+            return event.wait(timeout_ns / 1e9)
+        if not event.is_set():
+            time.sleep(max(0, timeout_ns) / 1e9)
+        return event.is_set()
 
     def _look(self, steady_ns: int) -> tuple[str, int] | None:
         """Compare with the wall clock, follow it as the rules say; what is to be logged."""

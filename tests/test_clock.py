@@ -233,3 +233,13 @@ def test_a_gateway_whose_clock_is_set_tells_the_same_byte_for_byte(monkeypatch, 
     assert len(kinds) >= 3
     assert told(monkeypatch, {7.3: step}, source) == want
     assert told(monkeypatch, {7.3: step, 23: -step, 41: -step}, source) == want
+
+
+@pytest.mark.parametrize("ns", [0, 1_000_000, 4_000_000])
+def test_a_wait_short_or_long_says_whether_the_event_came(ns):
+    event, clock = threading.Event(), SystemClock()
+    began = clock.monotonic_ns()
+    assert not clock.wait(event, ns)
+    assert clock.monotonic_ns() - began >= ns
+    event.set()
+    assert clock.wait(event, 3600 * SECOND if ns > 3_000_000 else ns)
