@@ -24,7 +24,8 @@ from daemon.transport.frames import END, FIRST, PACKET_ID, PAYLOAD, PUBACK, TOPI
 from daemon.transport.ingest import FILTERS_PER_SUBSCRIBE
 from daemon.transport.lane import ROWS_MAX, LaneClient
 from daemon.transport.lane_check import lane_works
-from daemon.transport.link import Link, Loss
+from daemon.transport.link import Link
+from daemon.transport.loss import Loss
 from daemon.transport.packets import publish
 from daemon.transport.port import Wiring
 

@@ -20,7 +20,8 @@ from daemon.transport.dialect import Dialect
 from daemon.transport.intake import Intake
 from daemon.transport.lane import LaneClient
 from daemon.transport.lane_check import lane_works
-from daemon.transport.link import Link, Loss
+from daemon.transport.link import Link
+from daemon.transport.loss import Loss
 from daemon.transport.packets import pubacks
 from daemon.transport.port import Wiring
 

@@ -8,7 +8,6 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -22,6 +21,7 @@ from daemon.transport.address import Address
 from daemon.transport.backoff import Backoff
 from daemon.transport.dialect import UNSUPPORTED, Dialect
 from daemon.transport.lane import LaneClient
+from daemon.transport.loss import SILENT, TAKEN_OVER, UNANSWERED, UNSPECIFIED, Loss
 from daemon.transport.port import Wiring
 from daemon.transport.tcp import Tcp
 
@@ -31,29 +31,12 @@ SELECT_S: Final = 1.0
 SEND_BYTES: Final = 256 * 1024
 LINGER_NS: Final = 1_000_000
 """After messages have come: each waking costs some 20 us of CPU, whatever it is for."""
-TAKEN_OVER: Final = 0x8E
-UNSPECIFIED: Final = 0x80
-SILENT: Final = -1
-_UNANSWERED: Final = (UNSPECIFIED, SILENT)
-_BLAMING: Final = {0x81, 0x82, 0x90, 0x95, 0x99, 0x9A, 0x9B, UNSPECIFIED}
-"""Reasons for a DISCONNECT that something we sent may have caused."""
+SENDS_PER_ROUND: Final = 16
+"""Then something else may have its turn: what is to be read, and a stop."""
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 _PINGREQ: Final = b"\xc0\x00"
 _CONNECT_NS: Final = 60 * SECOND
 """Connecting blocks: five seconds for each address, and a resolver may take half a minute."""
-
-
-@dataclass(slots=True)
-class Loss:
-    """Why a connection ended."""
-
-    code: int = UNSPECIFIED
-    text: str = "closed by the broker"
-
-    @property
-    def blames_us(self) -> bool:
-        """True when something we sent may have made the broker hang up."""
-        return self.code in _BLAMING
 
 
 class Link(ABC):
@@ -234,7 +217,7 @@ class Link(ABC):
             sock.close()
         if was_up:
             self.on_down(self._loss)
-        if client is not None and not self._answered and self._loss.code in _UNANSWERED:
+        if client is not None and not self._answered and self._loss.code in UNANSWERED:
             self.dialect.no_answer(self.name, hung_up=self._loss.code == UNSPECIFIED)
 
     def _serve(self, client: Client) -> None:
@@ -252,7 +235,7 @@ class Link(ABC):
                 self._loss = Loss(SILENT, f"no CONNACK within {patience_s:g} s")
                 return
             if self.up:
-                self.work(client)
+                self._work(client, sock)
             if self._stop.is_set() and self._said_goodbye(client):
                 return
             reading = self.wants_read()
@@ -304,6 +287,18 @@ class Link(ABC):
         elif client.want_write():
             return client.loop_write() != MQTTErrorCode.MQTT_ERR_SUCCESS
         return False
+
+    def _work(self, client: Client, sock: Any) -> None:
+        """Take what waits, and send it at once as far as the socket takes it."""
+        for _ in range(SENDS_PER_ROUND):
+            self.work(client)
+            if not self.raw or client.want_write():
+                return
+            with suppress(OSError):  # the end of a connection is found by reading, with its reason
+                self._write_raw(sock)
+            if self.raw:
+                return
+        self.wake()
 
     def _write_raw(self, sock: Any) -> None:
         try:
