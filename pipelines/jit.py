@@ -14,8 +14,8 @@ from typing import Any, Final
 NO_CACHE: set[str] = set()
 """Names of kernels that compile at each start because the cache directory is not usable."""
 
-HOMES: Final = ("pipelines", "daemon/decode", "daemon/transport")
-"""Folders beside each other in which kernels stand, and what they call."""
+HOMES: Final = ("pipelines", "daemon/decode", "daemon/transport/frames.py")
+"""Folders and files beside each other in which kernels stand, and what they call."""
 
 
 class Kernel:
@@ -69,7 +69,9 @@ def use_cache(directory: Path) -> Path:
     """
     digest = hashlib.blake2b(digest_size=8)
     root = Path(__file__).parent.parent
-    for path in sorted(path for home in HOMES for path in (root / home).rglob("*.py")):
+    homes = [root / home for home in HOMES]
+    files = [path for home in homes for path in (home.rglob("*.py") if home.is_dir() else [home])]
+    for path in sorted(files):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     chosen = directory / f"kernels-{digest.hexdigest()}"
