@@ -411,3 +411,16 @@ def test_without_room_paho_reads_nothing_either():
     assert heard == ["connected"]
     client.lane.read(client, lambda: 1, lambda *_: None)
     assert [len(x[1]) for x in heard[1:]] == [size]
+
+
+def test_its_buffer_holds_what_it_must_and_no_more():
+    rng = random.Random(7)
+    sizes = [rng.choice([30, 200_000, 600_000, 900_000]) for _ in range(60)]
+    packets = [packet(0x30, text(b"a") + b"\x00" + bytes(size)) for size in sizes]
+    pieces = cut(rng, CONNACK[V5] + b"".join(packets))
+    client, _ = connected(LaneClient, Wire(pieces), V5)
+    taken = []
+    while client.socket() is not None:
+        client.lane.read(client, lambda: 10, lambda _, rows: taken.extend(rows[:, frames.END]))
+        assert len(client.lane._data) <= 2 * lane.WHOLE_BYTES_MAX
+    assert len(taken) == len(sizes)

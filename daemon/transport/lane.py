@@ -149,15 +149,15 @@ class Lane:
 
     def _make_room(self) -> None:
         """Have what is left at the front, and room for the packet that it begins."""
-        left = self._end - self._at
-        if self._at and (left == 0 or len(self._data) - self._end < READ_BYTES // 4):
+        left, size = self._end - self._at, len(self._data)
+        short = size - self._end < READ_BYTES // 4 or size - self._at < self._room
+        if self._at and (left == 0 or short):
             self._data[:left] = self._data[self._at : self._end]
             self._at, self._end = 0, left
-        if self._room > len(self._data) - self._at:
-            grown = bytearray(max(self._room, 2 * len(self._data)))
-            grown[:left] = self._data[self._at : self._end]
+        if size < self._room:
+            grown = bytearray(max(self._room, 2 * size))
+            grown[:left] = self._data[:left]
             self._data, self._view = grown, np.frombuffer(grown, np.uint8)
-            self._at, self._end = 0, left
 
 
 class LaneClient(Client):
