@@ -32,6 +32,7 @@ from daemon.outbox import Outbox
 from daemon.outlet import Direct
 from daemon.status import Status
 from daemon.transport import Wiring, make_transport
+from daemon.transport.lane_check import lane_works
 from daemon.transport.mqtt import MqttTransport
 from pipelines.graph import TICK_NS, Graph
 from pipelines.operator import load_all
@@ -139,7 +140,7 @@ class App:
         called when ours are done, and waits for those. Ends early when told to stop.
         """
         graph = (self.durability and self.durability.changed) or self.engine.graph
-        todo = list(warmup.steps(graph))
+        todo: list[warmup.Step] = [("packets", lane_works), *warmup.steps(graph)]
         ours, theirs = todo[::2], todo[1::2]
         wait = elsewhere([name for name, _ in theirs])
         for done, (name, compile_it) in enumerate([*ours, *theirs]):

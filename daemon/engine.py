@@ -14,11 +14,11 @@ from config.topics import TopicFilter
 from daemon.clock import Clock
 from daemon.control import Control
 from daemon.decode.reader import SourceReader
-from daemon.decode.route import TOPICS_KEPT_MAX, Router
+from daemon.decode.route import Router
 from daemon.encode import Encoder
 from daemon.inbox import Inbox
 from daemon.ledger import Count, Gauge, Ledger, Reason
-from daemon.messages import Message, Outgoing
+from daemon.messages import TOPICS_KEPT_MAX, Message, Outgoing
 from daemon.outlet import Done, Outlet, volatile
 from pipelines.events import Event
 from pipelines.graph import TICK_NS, Graph

@@ -31,10 +31,7 @@ class Inbox:
 
     def has_room(self) -> bool:
         """Would the next message be taken? A transport that can wait asks before it reads."""
-        return (
-            len(self._queue) < self.messages_max
-            and self._bytes_in - self._bytes_out < self.bytes_max
-        )
+        return self.room() > 0
 
     def room(self) -> int:
         """How many messages would be taken."""
@@ -56,10 +53,7 @@ class Inbox:
         At most the last message taken reaches beyond `bytes_max`.
         """
         self._received += 1
-        if (
-            len(self._queue) >= self.messages_max
-            or self._bytes_in - self._bytes_out >= self.bytes_max
-        ):
+        if not self.has_room():
             self._ledger.count(Count.MESSAGES_REJECTED, reason=Reason.INBOX_FULL)
             return False
         self._bytes_in += len(message.payload) + len(message.topic)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+TOPICS_KEPT_MAX: Final = 200_000
+"""Topics of which something is remembered, wherever that is; then all are forgotten."""
+
 
 class Message(NamedTuple):
     """One message as the transport delivered it."""

@@ -8,7 +8,6 @@ from config.model import Limits, Source
 from daemon.decode.bulk.feed import Feed, feed_of
 from daemon.decode.contract import Wanted
 from daemon.messages import Message
-from daemon.transport.lane_check import lane_works
 from pipelines import warmup
 from pipelines.graph import Graph
 from pipelines.quota import Quota
@@ -18,7 +17,6 @@ Step = warmup.Step
 
 def steps(graph: Graph) -> Iterator[Step]:
     """What there is to compile for this graph and its sources; calls change no state."""
-    yield "packets", lane_works
     yield "quota", _quota
     limits = graph.gateway.limits
     sources = graph.gateway.sources.values()

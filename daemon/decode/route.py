@@ -6,11 +6,10 @@ from typing import Final
 from config.model import Source
 from config.topics import TopicFilter
 from daemon.ledger import Count, Ledger, Reason
-from daemon.messages import Message
+from daemon.messages import TOPICS_KEPT_MAX, Message
 
 TOPIC_BYTES_MAX: Final = 512
 LEVELS_MAX: Final = 16
-TOPICS_KEPT_MAX: Final = 200_000
 
 
 class Router:

@@ -2,17 +2,15 @@
 
 from functools import partial
 from itertools import repeat
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.messages import Message
+from daemon.messages import TOPICS_KEPT_MAX, Message
 from daemon.transport.frames import END, FIRST, PACKET_ID, PAYLOAD, PROPERTIES, TOPIC, TOPIC_END
 from daemon.transport.packets import asked
 from daemon.transport.port import Wiring
 
-TOPICS_KEPT_MAX: Final = 200_000
 _AGAIN, _RETAIN = 8, 1
 _make = partial(tuple.__new__, Message)
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
-from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, ring_moments
+from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, place, ring_moments
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
 from pipelines.runlength import rank_scan_limits, scan_limits
 
@@ -169,13 +169,7 @@ def welch(
 @kernel
 def exchange(ordered: F8, size: int, leaves: float, enters: float) -> None:
     """Put one value of an ascending row in the place of another."""
-    low, high = 0, size - 1
-    while low < high:
-        middle = (low + high) >> 1
-        if ordered[middle] < leaves:
-            low = middle + 1
-        else:
-            high = middle
+    low = place(ordered, size, leaves)
     while low + 1 < size and ordered[low + 1] < enters:
         ordered[low] = ordered[low + 1]
         low += 1
