@@ -3,13 +3,20 @@
 from pydantic import Field
 
 from config.params import Options
-from config.units import Size
+from config.terms import SECOND
+from config.units import Duration, Size
 
 
 class Limits(Options):
     """Bounds on everything that can grow; what is over a bound is counted, never silent."""
 
     series_max: int = Field(10_000, ge=1, le=200_000, description="Series per source or pipeline.")
+    series_idle_min: Duration = Field(
+        86_400 * SECOND,
+        ge=60 * SECOND,
+        description="A source that has nearly series_max series forgets those that were silent "
+        "for so long, unless an alert of theirs stands.",
+    )
     series_per_device_max: int = Field(64, ge=1, le=4096, description="Channels of one device.")
     series_new_per_s_max: int = Field(
         100,

@@ -17,6 +17,7 @@ from pipelines.alerts import (
     KIND,
     LEVEL,
     LEVELLED,
+    NORMAL,
     OWN_FIELDS,
     RAISED,
     STEADY,
@@ -24,7 +25,7 @@ from pipelines.alerts import (
     WORST,
 )
 from pipelines.announcer import Announcer
-from pipelines.batch import Batch
+from pipelines.batch import Batch, Mask
 from pipelines.events import Event, Standing, event_id, rfc3339
 from pipelines.lifecycle import Given
 from pipelines.occurrence import Order, Refused, values_of
@@ -157,6 +158,18 @@ class Alerting:
         stands = self._present(row) or self._shelved(row, past)
         self.announcer.resume(row, stands, past.data, past.told_ns)
         return past.active
+
+    def busy(self) -> Mask:
+        """(rows,) the series whose alert is not at rest, or that somebody has shelved."""
+        n = len(self.table)
+        self.watch.sync()
+        self.watch.runner.ensure(n)
+        state = self.watch.state
+        busy: Mask = (
+            (state.phase[:n] != NORMAL) | (state.waiting[:n] != 0) | (state.flapping[:n] != 0)
+        )
+        busy[self.announcer.known()] = True
+        return busy
 
     def obey(self, alert: str, order: Order) -> list[Event]:
         """What somebody has asked for; the alert is one that `announcer.knows`. Raises Refused.

@@ -72,6 +72,15 @@ class Aligner:
         """Find out anew which series share groups: the state is another, or the rules are."""
         self._sizes, self._keys = (), np.zeros(0, np.int64)
 
+    def waiting(self) -> I4:
+        """(n,) the series of the rows that wait."""
+        return self._held.rows().batch.series
+
+    def renumber(self, moved: I4) -> None:
+        """Follow the table that comes in: the new row of each; none that waits was forgotten."""
+        self._held.renumber(moved)
+        self.remake()
+
     def wait(self, rows: Rows) -> Rows:
         """Keep rows until a tick; when there is no room for so many, the earlier half goes on."""
         if rows.batch.size:

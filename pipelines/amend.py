@@ -16,11 +16,13 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.batch import I4, I8, copied
+from config.model import Pipeline as Spec
+from pipelines.batch import I4, I8, Batch, copied
 from pipelines.core import Core
 from pipelines.events import ACTIVE, CLEARED, Event
 from pipelines.history import NO_ROWS, History, Rows, latest, together
 from pipelines.series import FULL, NEVER, Labels
+from pipelines.stage import Stage
 from pipelines.telling import Content, Key
 
 _Name = TypeVar("_Name")
@@ -205,6 +207,40 @@ class Amender:
         self._gone = [r.where(~inside[r.batch.series]) for r in self._gone]
         self._history.keep(~inside[self._history.rows().batch.series])
 
+    # --- rows with other numbers ---------------------------------------------------------
+
+    def waiting(self) -> I4:
+        """(n,) the series of the rows that may still be taken again."""
+        parts = [self._history.rows(), *self._pending, *self._gone, *self._held]
+        return np.concatenate([rows.batch.series for rows in parts])
+
+    def renumber(self, steps: Sequence[tuple[I4, I4]], moved: I4, members: I4) -> None:
+        """Follow the tables, see `Core.renumber`; members: new rows of what comes in.
+
+        None that is `waiting` was forgotten. The live core has followed already.
+        """
+        self._settled.renumber(steps, moved)
+        self._replay.renumber(steps, moved)
+        self._history.renumber(members)
+        for some in (self._pending, self._gone, self._held):
+            some[:] = [r._replace(batch=_renumbered(r.batch, members)) for r in some]
+        new = moved.tolist()
+        self._told = {
+            new[row]: Told({(new[row], *key[1:]): x for key, x in told.items.items()}, told.events)
+            for row, told in self._told.items()
+            if new[row] != FULL
+        }
+        left = self._component[members[: self._component.size] != FULL]
+        before = [times[left] for times in self._times()]
+        self._component, self._of_steps = self.live.components()
+        self._sizes, lead = self.live.sizes(), self._component[: left.size]
+        self._seen_ns, self._ticked_ns, self._settled_ns = (
+            latest(times, lead, self._component.size, NEVER) for times in before
+        )
+
+    def _times(self) -> tuple[I8, I8, I8]:
+        return self._seen_ns, self._ticked_ns, self._settled_ns
+
     # --- at ticks ------------------------------------------------------------------------
 
     def correct(self, clocks: Sequence[I8]) -> Correction | None:
@@ -306,9 +342,32 @@ class Amender:
         self._component, self._of_steps = self.live.components()
         self._sizes = self.live.sizes()
         lead = self._component[:before]
-        self._seen_ns = latest(self._seen_ns[:before], lead, known, NEVER)
-        self._ticked_ns = latest(self._ticked_ns[:before], lead, known, NEVER)
-        self._settled_ns = latest(self._settled_ns[:before], lead, known, NEVER)
+        self._seen_ns, self._ticked_ns, self._settled_ns = (
+            latest(times[:before], lead, known, NEVER) for times in self._times()
+        )
+
+
+def amend_for_of(spec: Spec, stages: Sequence[Stage]) -> int:
+    """How long the configuration lets what was told be corrected; a step may ask for it too."""
+    asked = [getattr(stage.sets.sets[0], "amend_for", None) or 0 for stage in stages]
+    return max(spec.amend_for or 0, *asked, 0)
+
+
+def noted(
+    into: dict[int, Told],
+    items: list[tuple[Key, Content]],
+    events: list[Event],
+    changes: Batch,
+) -> None:
+    """Add what was told to what its row has told."""
+    for key, content in items:
+        into.setdefault(key[0], Told()).items[key] = content
+    for row, event in zip(changes.series.tolist(), events, strict=True):
+        into.setdefault(row, Told()).events[event.id] = event
+
+
+def _renumbered(batch: Batch, moved: I4) -> Batch:
+    return batch._replace(series=moved[batch.series])
 
 
 def _beyond(these: dict[_Name, _What], those: dict[_Name, _What]) -> dict[_Name, _What]:

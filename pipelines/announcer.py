@@ -12,7 +12,7 @@ import numpy as np
 
 from config.model import Alert
 from pipelines import events
-from pipelines.batch import I8
+from pipelines.batch import I4, I8
 from pipelines.events import Event, rfc3339, rfc3339_ns
 from pipelines.lifecycle import Alarm, Given, Place, Said, Shelf, move
 from pipelines.occurrence import (
@@ -23,7 +23,7 @@ from pipelines.occurrence import (
     Refused,
     values_of,
 )
-from pipelines.series import NEVER, SeriesTable
+from pipelines.series import FULL, NEVER, SeriesTable, moved_up
 
 NOT_DUE: Final = np.iinfo(np.int64).max
 PASSED_OVER_MAX: Final = 100_000
@@ -71,10 +71,22 @@ class Announcer:
         """Row of the series whose alert it is."""
         return self._rows[alert]
 
+    def known(self) -> list[int]:
+        """Rows of the series whose alert is not normal, or shelved."""
+        return list(self._open)
+
     def added(self, known: Occurrence) -> dict[str, Any]:
         """What the life cycle of an alert adds to what its condition says of it."""
         severity = {"severity": self._severity(known)} if known.escalated else {}
         return known.added() | severity
+
+    def renumber(self, moved: I4) -> None:
+        """Follow the table, some of whose series were forgotten; none whose alert is known here."""
+        self._open = {int(moved[row]): known for row, known in self._open.items()}
+        self._rows = {alert: int(moved[row]) for alert, row in self._rows.items()}
+        self._held = {int(moved[row]): None for row in self._held}
+        due_ns = self._due_ns[: moved.size]
+        moved_up(due_ns, np.flatnonzero(moved[: due_ns.size] != FULL), due_ns.size, NOT_DUE)
 
     # --- what happens --------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ I4 = NDArray[np.int32]
 I8 = NDArray[np.int64]
 F8 = NDArray[np.float64]
 U1 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 GOOD: Final = 0
 UNCERTAIN: Final = 1

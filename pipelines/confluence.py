@@ -5,10 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from pipelines.batch import I4
+from pipelines.batch import I4, Mask
 from pipelines.flow import Flow
 from pipelines.history import Rows, together
-from pipelines.series import FULL, Labels, SeriesTable
+from pipelines.series import FULL, Labels, SeriesTable, moved_up, numbered
 
 ALERT: Final = "alert"
 """Label that names the pipeline a row came from."""
@@ -35,11 +35,28 @@ class _Inlet:
             self._row[theirs] = table.intern(tuple(sorted(pairs.items())))
         return int(self._row[theirs])
 
-    def tick(self, upstream: SeriesTable, table: SeriesTable) -> None:
-        """Meet every series that is new, and let ours come as far in time as theirs."""
+    def rows(self) -> I4:
+        """(their rows,) the rows that they have in ours, after `sync`; a view."""
+        return self._row[: self._known]
+
+    def renumber(self, theirs: I4 | None, ours: I4) -> None:
+        """Follow both tables: the new row of each; theirs: None when nothing changed."""
+        row = self.rows()
+        row[row != FULL] = ours[row[row != FULL]]
+        if theirs is not None:
+            kept = np.flatnonzero(theirs != FULL)
+            moved_up(self._row, kept, theirs.size, FULL)
+            self._known = kept.size
+
+    def sync(self, upstream: SeriesTable, table: SeriesTable) -> None:
+        """Meet every series that is new."""
         for theirs in range(self._known, len(upstream)):
             self.row(theirs, upstream, table)
         self._known = len(upstream)
+
+    def tick(self, upstream: SeriesTable, table: SeriesTable) -> None:
+        """Meet every series that is new, and let ours come as far in time as theirs."""
+        self.sync(upstream, table)
         table.clock_ns[self._row[: self._known]] = upstream.clock_ns[: self._known]
 
 
@@ -59,6 +76,33 @@ class Confluence:
         self._inlets = [_Inlet(name) for name in pipelines]
         self._order = {name: i for i, name in enumerate(pipelines)}
         self.table = SeriesTable(series_max)
+
+    def sync(self, above: Sequence[SeriesTable]) -> None:
+        """Meet every series of the pipelines' tables."""
+        for inlet, upstream in zip(self._inlets, above, strict=True):
+            inlet.sync(upstream, self.table)
+
+    def leading_to(self, wanted: Mask) -> list[Mask]:
+        """Of each pipeline (its rows so far,): whether they stand for rows that are `wanted`."""
+        known = [inlet.rows() for inlet in self._inlets]
+        return [(rows != FULL) & wanted[rows] for rows in known]
+
+    def renumber(self, theirs: Sequence[I4 | None]) -> I4:
+        """Follow the tables of the pipelines: the new row of each, None where nothing changed.
+
+        The new row of each of ours, FULL for those that are forgotten with theirs.
+        """
+        stays = np.zeros(len(self.table), bool)
+        for inlet, moved in zip(self._inlets, theirs, strict=True):
+            rows = inlet.rows()
+            if moved is not None:
+                rows = rows[moved != FULL]
+            stays[rows[rows != FULL]] = True
+        ours = numbered(stays)
+        for inlet, moved in zip(self._inlets, theirs, strict=True):
+            inlet.renumber(moved, ours)
+        self.table.renumber(ours)
+        return ours
 
     def rank(self, labels: Labels) -> tuple[int, Labels]:
         """What rows of one time are sorted by: the list, then their labels."""
@@ -92,6 +136,11 @@ class Confluence:
             inlet, _, upstream = parts[which[i]]
             series[i] = inlet.row(theirs, upstream, self.table)
         return Rows(whole.batch._replace(series=series), whole.ids)
+
+
+def by_labels(labels: Labels) -> tuple[int, Labels]:
+    """`Confluence.rank` for rows of one pipeline."""
+    return 0, labels
 
 
 def _taken(flow: Flow) -> Rows:

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.batch import I4, I8, Batch, new_batch, rows
+from pipelines.batch import I4, I8, Batch, Mask, new_batch, rows
 from pipelines.series import FULL, NEVER, SeriesTable
 from pipelines.stage import Stage
 from pipelines.watch import Watch
@@ -127,7 +126,7 @@ class Core:
         groups.append((at, len(self.table)))
         return found, [_of_groups(found, group, size) for group, size in groups]
 
-    def part(self, inside: NDArray[np.bool_]) -> Part:
+    def part(self, inside: Mask) -> Part:
         """Where the rows of `table_in` for which `inside` is set lead to, step by step."""
         at = rows_in = np.flatnonzero(inside).astype(np.int32)
         steps = []
@@ -154,6 +153,32 @@ class Core:
             if causes is not None:
                 self.causes[row] = causes.copy()
             self.numbers[row] = other.numbers.get(row, (NEVER, 0))
+
+    # --- rows with other numbers ---------------------------------------------------------
+
+    def sync(self) -> None:
+        """Meet every series that comes in."""
+        for stage in self.stages:
+            stage.sync()
+
+    def leading_to(self, wanted: Mask) -> Mask:
+        """(rows of `table_in`,) whether each leads to a row that comes out and is `wanted`."""
+        for stage in reversed(self.stages):
+            wanted = stage.leading_to(wanted)
+        return wanted
+
+    def renumber(self, steps: Sequence[tuple[I4, I4]], moved: I4) -> None:
+        """Follow the tables, from which series were forgotten: the new rows, FULL: forgotten.
+
+        steps: of what comes into each step, and of its groups. moved: of what comes out.
+        """
+        for stage, (members, groups) in zip(self.stages, steps, strict=True):
+            stage.renumber(members, groups)
+        if self.watch is not None:
+            self.watch.renumber(moved)
+        new = moved.tolist()
+        self.causes = {new[r]: found for r, found in self.causes.items() if new[r] != FULL}
+        self.numbers = {new[r]: found for r, found in self.numbers.items() if new[r] != FULL}
 
     # --- inside --------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pipelines.operator import Operator
 from pipelines.order import FORCED, Arrivals, Rules
 from pipelines.pipeline import Pipeline
 from pipelines.quota import Quota
+from pipelines.recycle import sweep
 from pipelines.reorder import Reorder
 from pipelines.series import Labels, SeriesTable
 from pipelines.values import with_tables
@@ -147,7 +148,10 @@ class Graph:
             ("source", name): stage.flow(stage.reorder.tick(now_ns), now_ns)
             for name, stage in self.sources.items()
         }
-        return self._through(flows, now_ns)
+        told = self._through(flows, now_ns)
+        sources = {name: stage.reorder for name, stage in self.sources.items()}
+        sweep(sources, self.pipelines, now_ns - self.gateway.limits.series_idle_min)
+        return told
 
     def flush(self) -> list[Event]:
         """Take the samples that still wait for others, because no more will come."""

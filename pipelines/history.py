@@ -74,6 +74,11 @@ class History:
         self.size, self._ids = 0, []
         self.add(kept)
 
+    def renumber(self, moved: NDArray[np.int32]) -> None:
+        """Follow the table: the new row of each; no row of a series that was forgotten is here."""
+        series = self._kept.series[: self.size]
+        series[:] = moved[series]
+
     def of(self, inside: NDArray[np.bool_]) -> Rows:
         """The rows of the series that `inside` is set for, in order of event time."""
         whole = self.rows()

@@ -14,6 +14,7 @@ import numpy as np
 
 from config.model import When
 from config.params import Params, Span
+from pipelines.batch import I4
 from pipelines.jit import Kernel
 from pipelines.series import Labels
 
@@ -62,6 +63,9 @@ class Operator:
     """How far the rows of a `regroup` operator lag behind its group's time at most."""
     expected: Callable[[Any], tuple[Labels, ...]] | None = None
     """Labels that shall have a row from the start, before any sample."""
+    renumber: Callable[[Any, Any, I4], None] | None = None
+    """(state, params, moved): rows of members (`batch.member`) that stand in the state are now
+    `moved[row]`, FULL when the series was forgotten."""
     source: str = ""
     """Where its algorithm is described."""
     version: int = 1

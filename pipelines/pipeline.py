@@ -11,13 +11,13 @@ from config.model import Limits, Upstream
 from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting, Past
 from pipelines.align import Aligner
-from pipelines.amend import Amender, Correction, Told
-from pipelines.batch import I8, Batch, copied, joined, samples
-from pipelines.confluence import Confluence
+from pipelines.amend import Amender, Correction, Told, amend_for_of, noted
+from pipelines.batch import I4, I8, Batch, Mask, copied, joined, samples
+from pipelines.confluence import Confluence, by_labels
 from pipelines.core import NOTHING, Core
 from pipelines.events import Event
 from pipelines.flow import Flow
-from pipelines.history import NO_ROWS, Rows, together
+from pipelines.history import Rows, together
 from pipelines.occurrence import Order
 from pipelines.operator import Operator
 from pipelines.revising import Reviser, turns
@@ -87,7 +87,7 @@ class Pipeline:
         watch = self.alerting.watch if self.alerting else None
         self.core = Core(self.selection.table, self.stages, watch)
         self._teller = Teller(gateway, name, self.upstreams[0], self.core)
-        self.amend_for_ns = max(amend_for_ns, _amend_for(spec, self.stages))
+        self.amend_for_ns = max(amend_for_ns, amend_for_of(spec, self.stages))
         self.lateness_ns = lateness_ns
         self._aligner = self._alignment(limits.reorder_samples_max)
         self._amender: Amender | None = None
@@ -127,7 +127,7 @@ class Pipeline:
         `last`: no more will come, so what waits for the next tick is not to wait.
         """
         made = _Made()
-        taken = self._ours(Rows(flow.batch, flow.ids), flow.table)
+        taken = self.selection.ours(Rows(flow.batch, flow.ids), flow.table)
         now = tick_ns is not None or last
         until_ns = None
         if self._aligner is not None:
@@ -139,9 +139,9 @@ class Pipeline:
             self._note(copied(rows) if several else rows, changes, made)
         below, alerts = Flow(NOTHING, self.table), Flow(NOTHING, self.table)
         if self._amender is not None:
-            self._amender.amend(self._ours(Rows(flow.late), flow.table), new=False)
-            self._amender.amend(self._ours(flow.instead, flow.table), new=True)
-            self._amender.take_back(self._ours(flow.gone, flow.table))
+            self._amender.amend(self.selection.ours(Rows(flow.late), flow.table), new=False)
+            self._amender.amend(self.selection.ours(flow.instead, flow.table), new=True)
+            self._amender.take_back(self.selection.ours(flow.gone, flow.table))
         if now:
             self.selection.tick(flow.table, until_ns)
             clocks = self.core.clocks(tick_ns)
@@ -236,6 +236,50 @@ class Pipeline:
         """Events that end what this pipeline has told, before it goes away."""
         return self.alerting.retire(reason) if self.alerting else []
 
+    def sync(self, above: Sequence[SeriesTable]) -> None:
+        """Meet every series that is known above."""
+        if self.confluence is not None:
+            self.confluence.sync(above)
+        self.selection.sync(self.confluence.table if self.confluence else above[0])
+        self.core.sync()
+
+    def wanted(self, out: Mask) -> list[Mask]:
+        """For each upstream (its rows,) the series that may not be forgotten.
+
+        out (rows that come out,): those that pipelines below need.
+        """
+        if self.alerting is not None:
+            out = out | self.alerting.busy()
+        wanted = self.core.leading_to(out)
+        for keeper in (self._aligner, self._amender):
+            if keeper is not None:
+                wanted[keeper.waiting()] = True
+        above = self.selection.leading_to(wanted)
+        return self.confluence.leading_to(above) if self.confluence else [above]
+
+    def renumber(self, above: Sequence[I4 | None]) -> I4:
+        """Follow the tables above, see `Selection.renumber`; the new row of each that comes out."""
+        stands = self.alerting.busy() if self.alerting else np.zeros(len(self.table), bool)
+        theirs = self.confluence.renumber(above) if self.confluence else above[0]
+        assert theirs is not None, "else nothing changed"
+        first = members = self.selection.renumber(theirs, self._held(self.selection.table, stands))
+        steps = []
+        for stage in self.stages:
+            groups = members
+            if stage.operator.regroup is not None:
+                held = self._held(stage.places.groups, stands)
+                groups = stage.places.renumber(members, held)
+            steps.append((members, groups))
+            members = members if stage.operator.per_member else groups
+        self.core.renumber(steps, members)
+        if self.alerting is not None:
+            self.alerting.announcer.renumber(members)
+        if self._amender is not None:
+            self._amender.renumber(steps, members, first)
+        if self._aligner is not None:
+            self._aligner.renumber(first)
+        return members
+
     def counters(self) -> dict[str, int]:
         """What the steps counted since they began, by 'step.counter', and refused series."""
         found = {
@@ -279,22 +323,15 @@ class Pipeline:
         due, until_ns = aligner.due(heard_ns, tick_ns)
         return together([hurried, due]), until_ns
 
+    def _held(self, table: SeriesTable, stands: Mask) -> Mask:
+        """(rows,) those that stay though nothing above leads to them: recalled alerts that stand."""
+        return stands if table is self.table else np.zeros(len(table), bool)
+
     def _rank(self) -> Callable[[Labels], tuple[int, Labels]] | None:
         """Order of rows of one time: alerts often have one, and what is corrected comes later."""
         if self.upstreams[0][0] != "alerts":
             return None
-        return self.confluence.rank if self.confluence else _by_labels
-
-    def _ours(self, rows: Rows, upstream: SeriesTable) -> Rows:
-        """The rows that belong here, with our row numbers."""
-        if not rows.batch.size:
-            self.selection.sync(upstream)
-            return NO_ROWS
-        mine = self.selection.rows(rows.batch.series, upstream)
-        if mine.min() < 0:
-            rows = rows.where(mine >= 0)
-            mine = mine[mine >= 0]
-        return Rows(rows.batch._replace(series=mine), rows.ids)
+        return self.confluence.rank if self.confluence else by_labels
 
     def _say(
         self, core: Core, rows: Batch, changes: Batch
@@ -313,10 +350,10 @@ class Pipeline:
         """What a core tells about these rows, and then about time, by row of its table."""
         told: dict[int, Told] = {}
         for piece in core.feed(rows.batch, rows.ids):
-            _sort(told, *self._say(core, *piece), piece[1])
+            noted(told, *self._say(core, *piece), piece[1])
         if clocks is not None:
             piece = core.tick(clocks)
-            _sort(told, *self._say(core, *piece), piece[1])
+            noted(told, *self._say(core, *piece), piece[1])
         return told
 
     def _note(self, rows: Batch, changes: Batch, made: _Made, *, ticking: bool = False) -> None:
@@ -334,7 +371,7 @@ class Pipeline:
             made.events += self.alerting.announce(changes, held, ticking=ticking)
         if self._amender is not None:
             told: dict[int, Told] = {}
-            _sort(told, items, events, changes)
+            noted(told, items, events, changes)
             self._amender.note(told)
 
     def _correct(self, found: Correction, made: _Made) -> tuple[Flow, Flow]:
@@ -359,26 +396,3 @@ class Pipeline:
             instead=turns(found.instead, self.table),
         )
         return rows, alerts
-
-
-def _by_labels(labels: Labels) -> tuple[int, Labels]:
-    return 0, labels
-
-
-def _sort(
-    into: dict[int, Told],
-    items: list[tuple[Key, Content]],
-    events: list[Event],
-    changes: Batch,
-) -> None:
-    """Add what was told to what its row has told."""
-    for key, content in items:
-        into.setdefault(key[0], Told()).items[key] = content
-    for row, event in zip(changes.series.tolist(), events, strict=True):
-        into.setdefault(row, Told()).events[event.id] = event
-
-
-def _amend_for(spec: Spec, stages: Sequence[Stage]) -> int:
-    """How long the configuration lets what was told be corrected; a step may ask for it too."""
-    asked = [getattr(stage.sets.sets[0], "amend_for", None) or 0 for stage in stages]
-    return max(spec.amend_for or 0, *asked, 0)

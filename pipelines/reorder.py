@@ -5,7 +5,7 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from pipelines.admission import admit, advance, release
-from pipelines.batch import BAD, GOOD, I8, Batch, new_batch, rows, samples
+from pipelines.batch import BAD, GOOD, I4, I8, Batch, Mask, new_batch, rows, samples
 from pipelines.order import (
     NONE,
     USED,
@@ -20,7 +20,7 @@ from pipelines.order import (
     new_pool,
     new_times,
 )
-from pipelines.series import NEVER, Labels, SeriesTable, without_channel
+from pipelines.series import FULL, NEVER, Labels, SeriesTable, moved_up, without_channel
 
 ROOM: Final = 1024
 """Samples of one call for which there is room at first."""
@@ -114,6 +114,26 @@ class Reorder:
         waits_ns = np.where(first != NONE, self._pool.t_ns[first] - 1, quiet_ns)
         heard_ns = np.maximum(times.clock_ns[:n], np.minimum(quiet_ns, waits_ns))
         return np.where(seen, heard_ns, NEVER)
+
+    def silent(self, before_ns: int) -> Mask:
+        """(S,) the series of which nothing has come since `before_ns`, and nothing waits."""
+        n, times = len(self.table), self._times
+        self._make_room(0)
+        silent: Mask = (times.arrival_ns[:n] < before_ns) & (times.first[:n] == NONE)
+        return silent
+
+    def renumber(self, moved: I4) -> None:
+        """Follow the table, some of whose series were forgotten; see `SeriesTable.renumber`."""
+        kept = np.flatnonzero(moved != FULL)
+        fresh = new_times(1)
+        for name in Times._fields:
+            empty = getattr(fresh, name)[0]
+            moved_up(getattr(self._times, name), kept, moved.size, empty)
+        _, first = np.unique(self._ahead.device[kept], return_index=True)
+        devices = self._ahead.device[kept][np.sort(first)]
+        for name in Ahead._fields[1:]:
+            moved_up(getattr(self._ahead, name), devices, moved.size)
+        self.remake()
 
     def flush(self) -> Batch:
         """All samples that wait, in order, because no more will come."""

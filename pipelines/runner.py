@@ -30,6 +30,7 @@ from pipelines.operator import (
     ring_width,
     shapes,
 )
+from pipelines.series import FULL, moved_up
 
 ROWS_START: Final = 64
 TICK_ROWS: Final = 1024  # bounds the room made for output that a tick seldom has
@@ -180,6 +181,18 @@ class StepRunner:
         mine, theirs = self._per_series(self.state), self._per_series(other.state)
         for into, source in zip(mine, theirs, strict=True):
             into[rows_of] = source[rows_of]
+
+    def renumber(self, moved: I4, members: I4) -> None:
+        """Follow rows that got other numbers, and members that did; FULL where one was forgotten.
+
+        Those that use another parameter set than the first go on with it.
+        """
+        kept = np.flatnonzero(moved[: self._capacity] != FULL)
+        used = min(moved.size, self._capacity)
+        for array in (*self._per_series(self.state), self._params.row):
+            moved_up(array, kept, used)
+        if self.operator.renumber is not None:
+            self.operator.renumber(self.state, self._params, members)
 
     def widen(self, ring: int) -> None:
         """Make the rings of the state at least this wide; the place of an entry depends on it."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from config.topics import safe
-from pipelines.batch import I8
+from pipelines.batch import I4, I8, Mask
 
 Labels = tuple[tuple[str, str], ...]
 """(name, value) pairs sorted by name; `channel` is a label like the others."""
@@ -30,11 +31,15 @@ class SeriesTable:
     """Labels ↔ row of one stream; rows are given out in order of first appearance."""
 
     STATE = ("refused", "_labels", "clock_ns")
-    REMADE = ("rows_max", "_row")
+    REMADE = ("rows_max", "_row", "forgotten", "renumbered")
 
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
         self.refused = 0
+        self.forgotten = 0
+        """Series whose rows were given back since the start."""
+        self.renumbered = 0
+        """How often rows have got other numbers since the start."""
         self._row: dict[Labels, int] = {}
         self._labels: list[Labels] = []
         self.clock_ns: I8 = np.full(64, NEVER, np.int64)
@@ -72,6 +77,28 @@ class SeriesTable:
         if row >= self.clock_ns.size:
             self.clock_ns = np.concatenate((self.clock_ns, np.full(row, NEVER, np.int64)))
         return row
+
+    def renumber(self, moved: I4) -> None:
+        """Forget some series and close the gaps. moved (rows,): new row of each, FULL: forgotten."""
+        kept = np.flatnonzero(moved != FULL)
+        self._labels = [self._labels[row] for row in kept.tolist()]
+        self.remake()
+        self.forgotten += moved.size - kept.size
+        self.renumbered += 1
+        moved_up(self.clock_ns, kept, moved.size, NEVER)
+
+
+def numbered(kept: Mask) -> I4:
+    """(rows,) the new numbers of rows when only those that are `kept` stay, FULL for the others."""
+    moved = np.cumsum(kept, dtype=np.int32) - 1
+    moved[~kept] = FULL
+    return moved
+
+
+def moved_up(column: Any, kept: I4 | NDArray[np.int64], size: int, empty: Any = 0) -> None:
+    """Close the gaps in an array by rows, of which `size` were in use; what gets free is empty."""
+    column[: kept.size] = column[kept]
+    column[kept.size : size] = empty
 
 
 @lru_cache(maxsize=65_536)

@@ -7,10 +7,11 @@ import numpy as np
 
 from config.model import Limits, Value
 from config.params import Params
-from pipelines.batch import I4, I8, Batch, GroupedBatch, take
+from pipelines.batch import I4, I8, Batch, GroupedBatch, Mask, take
+from pipelines.history import NO_ROWS, Rows
 from pipelines.operator import Operator
 from pipelines.runner import StepRunner
-from pipelines.series import FULL, NEVER, Labels, SeriesTable
+from pipelines.series import FULL, NEVER, Labels, SeriesTable, moved_up, numbered
 from pipelines.values import Resolved, matches, reference, resolve
 
 LATEST: Final = np.iinfo(np.int64).max
@@ -106,6 +107,27 @@ class Places:
         for row in range(self._members, len(self.table_in)):
             self.join(row, choose(self.table_in.labels(row)))
         self._members = len(self.table_in)
+
+    def renumber(self, moved: I4, held: Mask) -> I4:
+        """Follow the table that comes in, some of whose series were forgotten, and forget groups.
+
+        moved (rows,): new row of each of its series. held: groups that stay though they have no
+        member. The new row of each group.
+        """
+        group, slot = self._group[: moved.size], self._slot[: moved.size]
+        kept = np.flatnonzero(moved != FULL)
+        stays = held.copy()
+        stays[[*self.expected, *self.unheard]] = True
+        stays[group[kept][group[kept] != FULL]] = True
+        groups = numbered(stays)
+        group[group != FULL] = groups[group[group != FULL]]
+        moved_up(group, kept, moved.size, FULL)
+        moved_up(slot, kept, moved.size)
+        self._members = kept.size
+        self.groups.renumber(groups)
+        self.expected = groups[self.expected].tolist()
+        self.unheard = set(groups[list(self.unheard)].tolist())
+        return groups
 
     def advance(self) -> None:
         """Let groups come as far in time as their members have."""
@@ -222,6 +244,20 @@ class Stage:
         self.assign()
         self.expect()
 
+    def leading_to(self, wanted: Mask) -> Mask:
+        """(rows that come in,) whether each leads to a row that comes out and is `wanted`."""
+        if self.operator.regroup is None or self.operator.per_member:
+            return wanted
+        group = self.places.group_of(np.arange(len(self.places.table_in), dtype=np.int32))
+        found: Mask = (group != FULL) & wanted[group]
+        return found
+
+    def renumber(self, moved: I4, groups: I4) -> None:
+        """Follow from what `Places.renumber` did: (rows,) the new row of each series and group."""
+        self.runner.renumber(groups, moved)
+        self.runner.expect(self.places.expected)
+        self._assigned = int((groups[: self._assigned] != FULL).sum())
+
     def group(self, row: int) -> int:
         """Row of the output that a row of the input leads to, FULL when it is ignored."""
         if self.operator.regroup is None or self.operator.per_member:
@@ -257,6 +293,17 @@ class Selection:
         self.sync(upstream)
         return self._row[series]
 
+    def ours(self, rows: Rows, upstream: SeriesTable) -> Rows:
+        """Those of these rows of `upstream` that are taken, with our row numbers."""
+        if not rows.batch.size:
+            self.sync(upstream)
+            return NO_ROWS
+        mine = self.rows(rows.batch.series, upstream)
+        if mine.min() < 0:
+            rows = rows.where(mine >= 0)
+            mine = mine[mine >= 0]
+        return Rows(rows.batch._replace(series=mine), rows.ids)
+
     def tick(self, upstream: SeriesTable, until_ns: I8 | None = None) -> None:
         """Take over how far each series' time has come.
 
@@ -276,6 +323,33 @@ class Selection:
         found = np.full(len(self.table), NEVER, np.int64)
         found[: theirs.size][theirs != FULL] = times_ns[theirs[theirs != FULL]]
         return found
+
+    def leading_to(self, wanted: Mask) -> Mask:
+        """(rows of the upstream,) whether each is taken here under a row that is `wanted`."""
+        ours = self._row[: self._known]
+        found: Mask = (ours != FULL) & wanted[ours]
+        return found
+
+    def renumber(self, theirs: I4, held: Mask) -> I4:
+        """Follow the upstream table, some of whose series were forgotten, and forget them, too.
+
+        theirs (rows of the upstream,): the new row of each. held: rows of ours that stay though
+        they have none there. The new row of each of ours.
+        """
+        more = max(0, held.size - self._upstream.size)
+        self._upstream = np.concatenate((self._upstream, np.full(more, FULL, np.int32)))
+        kept = np.flatnonzero(theirs != FULL)
+        row, upstream = self._row[: theirs.size], self._upstream[: held.size]
+        stays = held.copy()
+        stays[row[kept][row[kept] != FULL]] = True
+        moved = numbered(stays)
+        row[row != FULL] = moved[row[row != FULL]]
+        moved_up(row, kept, theirs.size, FULL)
+        upstream[upstream != FULL] = theirs[upstream[upstream != FULL]]
+        moved_up(upstream, np.flatnonzero(stays), held.size, FULL)
+        self._known = kept.size
+        self.table.renumber(moved)
+        return moved
 
     def sync(self, upstream: SeriesTable) -> None:
         """Meet the series that are new upstream."""

@@ -11,9 +11,9 @@ import numpy as np
 from config.model import Alert, Bound, Number, Value, When
 from config.model import Limits as Bounds
 from pipelines.alerts import ACTIVE, NORMAL, OPERATOR, Level, Limits
-from pipelines.batch import I8, Batch
+from pipelines.batch import I4, I8, Batch
 from pipelines.runner import StepRunner
-from pipelines.series import Labels, SeriesTable
+from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
 from pipelines.values import reference, resolve
 
@@ -203,6 +203,12 @@ class Watch:
         state.since_ns[row] = since_ns
         state.last[row], state.worst[row] = value, worst
         return True
+
+    def renumber(self, moved: I4) -> None:
+        """Follow the table, some of whose series were forgotten; see `SeriesTable.renumber`."""
+        kept = np.flatnonzero(moved[: len(self._of_row)] != FULL)
+        self._of_row = [self._of_row[row] for row in kept.tolist()]
+        self.runner.renumber(moved, moved)
 
     def reset(self, row: int) -> None:
         """End the alert of a series, whatever holds it; the next sample may raise it again."""

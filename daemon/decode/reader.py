@@ -82,9 +82,8 @@ class SourceReader:
         """By number of the topic, as are the places of their buckets."""
         self._buckets = array("i")
         self._per_device: dict[Labels, int] = {}
-        for labels in table:
-            base = without_channel(labels)
-            self._per_device[base] = self._per_device.get(base, 0) + 1
+        """Series of each device."""
+        self._count_series()
 
     def read(self, messages: Sequence[Message], *, backlog: bool = False) -> Arrivals:
         """Samples in the order of arrival; NaN where a listed channel holds no number.
@@ -93,6 +92,9 @@ class SourceReader:
         """
         if not messages:
             return new_arrivals(0)
+        if self._renumbered != self._table.renumbered:
+            self._forget()
+            self._count_series()
         full_ns = FAR_NS if backlog else messages[0].arrival_ns - self._quota.each_ns
         if len(messages) < MESSAGES_MIN:
             found = self._read_few(messages, full_ns)
@@ -271,15 +273,26 @@ class SourceReader:
     def _is_full(self) -> bool:
         return max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max
 
+    def _forget(self) -> None:
+        """Meet topics, devices and fields anew."""
+        self._topics.clear()
+        self._devices.clear()
+        self._buckets = array("i")
+        if self._feed is not None:
+            self._feed.shapes.clear()
+        self._quota.forget(self._limits.series_max)
+
+    def _count_series(self) -> None:
+        self._renumbered = self._table.renumbered
+        self._per_device.clear()
+        for labels in self._table:
+            base = without_channel(labels)
+            self._per_device[base] = self._per_device.get(base, 0) + 1
+
     def _meet(self, topic: str) -> int:
         """The number of a topic that is new here."""
         if self._is_full():
-            self._topics.clear()
-            self._devices.clear()
-            self._buckets = array("i")
-            if self._feed is not None:
-                self._feed.shapes.clear()
-            self._quota.forget(self._limits.series_max)
+            self._forget()
         labels = {**self._source.labels, **(self._filter.match(topic) or {})}
         device = self._quota.device(labels)
         number = self._topics[topic] = len(self._devices)

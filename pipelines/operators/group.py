@@ -15,7 +15,7 @@ from pipelines.hierarchy import NAMES, arrays, entry, hierarchy, key_of, result,
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST, added
 from pipelines.operator import SINGLE, Operator, column, rows_of
-from pipelines.series import Labels
+from pipelines.series import FULL, Labels, moved_up
 
 
 class Group(Params):
@@ -235,6 +235,25 @@ def parents(params: Group) -> tuple[Labels, ...]:
     return tuple(tuple(sorted((own | {params.of: name}).items())) for name in made.parents)
 
 
+def renumber(state: State, params: Any, moved: I4) -> None:
+    """Members that were forgotten leave their places; those of a hierarchy are known by name."""
+    if params.parent_member.size:
+        return
+    for s in np.flatnonzero(state.used).tolist():
+        size = int(params.buckets[params.row[s]])
+        key = moved[state.key[s, : state.used[s]]]
+        left = np.flatnonzero(key != FULL)
+        state.key[s, : left.size] = key[left]
+        for column_ in (state.t_ns[s], state.value[s], state.quality[s]):
+            moved_up(column_, left, key.size)
+        for cells in (state.open, state.open_ns, state.open_value, state.open_quality):
+            moved_up(cells[s, : key.size * size].reshape(-1, size), left, key.size)
+        state.used[s], state.places[s] = left.size, 0
+        for m in range(left.size):
+            place = entry.plain(s, state.key[s, m], state.places, state.key)
+            state.places[s, place] = m + 1
+
+
 OPERATOR = Operator(
     name="group",
     summary="Adds up the members of groups, and of groups of groups, at a steady pace.",
@@ -247,6 +266,7 @@ OPERATOR = Operator(
     fields=lambda params: ("members", "absent"),  # noqa: ARG005 - the same for all
     fanout=lambda params: (params.buckets + 1) * max(1, len(parents(params))),
     regroup=regroup,
+    renumber=renumber,
     slowest=True,
     delay_ns=lambda params: params.wait + 1,
     expected=parents,

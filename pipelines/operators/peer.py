@@ -13,7 +13,7 @@ from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Operator, column, rows_of
 from pipelines.operators.mad import enter, leave, middle_and_spread
-from pipelines.series import Labels
+from pipelines.series import FULL, Labels
 
 
 class Peer(Params):
@@ -214,6 +214,14 @@ def regroup(params: Peer, labels: Labels, group_by: tuple[str, ...]) -> tuple[La
     return None if group is None else (group, 0)
 
 
+def renumber(state: State, _params: Any, moved: I4) -> None:
+    """A member that was forgotten counts as long as one that is silent, but is told of no more."""
+    used = np.arange(state.row.shape[1]) < state.used[:, None]
+    known = used & (state.row != FULL)
+    state.row[known] = moved[state.row[known]]
+    state.waits[used & (state.row == FULL)] = 0
+
+
 OPERATOR = Operator(
     name="peer",
     summary="Scores each member of a group by its distance from the others at the same time.",
@@ -228,6 +236,7 @@ OPERATOR = Operator(
     fanout=lambda params: params.members_max + 1,
     condition=lambda params: When(outside=(-params.k, params.k)),
     regroup=regroup,
+    renumber=renumber,
     per_member=True,
     slowest=True,
 )

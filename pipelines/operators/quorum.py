@@ -18,7 +18,7 @@ from config.units import Duration
 from pipelines.batch import BAD, GOOD, I4, I8, U1, GroupedBatch
 from pipelines.jit import kernel
 from pipelines.operator import SINGLE, Operator, column, rows_of
-from pipelines.series import NEVER, Labels
+from pipelines.series import FULL, NEVER, Labels
 
 
 class Quorum(Params):
@@ -216,6 +216,13 @@ def regroup(params: Quorum, labels: Labels, group_by: tuple[str, ...]) -> tuple[
     return group, crc32(have[params.of].encode()) & 0x7FFFFFFF
 
 
+def renumber(state: State, _params: Any, moved: I4) -> None:
+    """A member that was forgotten keeps its slot as long as one that is silent."""
+    used = np.arange(state.row.shape[1]) < state.used[:, None]
+    known = used & (state.row != FULL)
+    state.row[known] = moved[state.row[known]]
+
+
 OPERATOR = Operator(
     name="quorum",
     summary="Counts how many members of a group are in alarm at the same time.",
@@ -229,4 +236,5 @@ OPERATOR = Operator(
     fanout=lambda params: params.active_max + 1,
     condition=lambda params: When(above=params.enough - 0.5),
     regroup=regroup,
+    renumber=renumber,
 )
