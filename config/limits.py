@@ -55,6 +55,17 @@ class Limits(Options):
     channel_bytes_max: int = Field(
         128, ge=1, le=512, description="Name of a channel, in UTF-8; longer ones are left out."
     )
+    pipeline_alerts_per_s_max: int = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Alert events per second that one pipeline may tell for long; of more, only "
+        "the retained states and a summary are told, and the newest of each alert once there is "
+        "room. What ends an alert that was told, and answers to commands, need no room.",
+    )
+    pipeline_alerts_burst_max: int = Field(
+        1_000, ge=1, le=1_000_000, description="Alert events of one pipeline at once."
+    )
     inbox_messages_max: int = Field(10_000, ge=16)
     inbox_bytes_max: Size = Field(32 * 1024 * 1024, ge=65_536)
     outbox_messages_max: int = Field(50_000, ge=16)

@@ -22,6 +22,7 @@ from daemon.durability import Durability
 from daemon.durable.recorder import make_recorder
 from daemon.engine import Engine
 from daemon.gaps import Gaps
+from daemon.gauges import gauges
 from daemon.health import Health, HealthServer
 from daemon.inbox import Inbox
 from daemon.ledger import Count, Ledger
@@ -296,7 +297,7 @@ class App:
         if not http.enabled:
             yield ""
             return
-        server = HealthServer(http.listen, Health(self), registry(self.ledger, self._gauges()))
+        server = HealthServer(http.listen, Health(self), registry(self.ledger, gauges(self)))
         server.start()
         log.info("Metrics and health are served", extra={"facts": {"address": server.address}})
         try:
@@ -307,68 +308,6 @@ class App:
     def count_log_lines(self, limit: RateLimit) -> None:
         """Have the log lines that were left out counted with everything else."""
         self.ledger.watch(Count.LOG_LINES_SUPPRESSED, lambda: limit.suppressed)
-
-    def _gauges(self) -> dict[str, tuple[str, Callable[[], float]]]:
-        engine = self.engine
-
-        def counted(name: str) -> Callable[[], float]:
-            """Sum of one counter over the steps of all pipelines, since each of them began."""
-            return lambda: sum(
-                n
-                for pipeline in list(engine.graph.pipelines.values())
-                for key, n in pipeline.counters().items()
-                if key.rpartition(".")[2] == name
-            )
-
-        return {
-            "alerts_active": (
-                "Alerts that are active now.",
-                lambda: sum(p.active for p in engine.graph.pipelines.values()),
-            ),
-            "series": (
-                "Series known, over all sources.",
-                lambda: sum(len(s.table) for s in engine.graph.sources.values()),
-            ),
-            "pipelines": ("Pipelines running.", lambda: len(engine.graph.pipelines)),
-            "window_samples_late": ("Samples for windows already closed.", counted("late")),
-            "window_samples_truncated": (
-                "Samples that left a window early, because of limits.state_bytes_max.",
-                counted("truncated"),
-            ),
-            "samples_amended": (
-                "Late rows that pipelines with amend_for have taken, each pipeline for itself.",
-                counted("amended"),
-            ),
-            "samples_amend_too_late": (
-                "Rows that came too late even for that: amend_for, limits.amend_rows_max.",
-                counted("amend_too_late"),
-            ),
-            "amend_differs": (
-                "Rows that turned out otherwise than told, though none was late; is always 0.",
-                counted("amend_differs"),
-            ),
-            "pipeline_series_refused": (
-                "Series that a pipeline had no room for, because of limits.series_max.",
-                counted("series_refused"),
-            ),
-            "samples_hurried": (
-                "Samples that could not wait for earlier ones: limits.reorder_samples_max.",
-                lambda: engine.graph.hurried + counted("hurried")(),
-            ),
-            "record_failed": (
-                "1 when the recording has ended because of its disk.",
-                lambda: bool(self.recorder and self.recorder.failed),
-            ),
-            "record_waiting_bytes": (
-                "What came in and is not on disk yet.",
-                lambda: self.recorder.waiting_bytes if self.recorder else 0,
-            ),
-            "turns": ("Turns of the engine since the start.", lambda: engine.turns),
-            "time_held": (
-                "1 while what the broker has kept for us is still coming, so that time waits.",
-                lambda: self.canary.held,
-            ),
-        } | (self.durability.gauges() if self.durability else {})
 
     def _end_recall(self) -> None:
         """Begin to take samples once the broker has told our own states of before."""

@@ -20,6 +20,7 @@ from pipelines.events import Event, rfc3339
 from pipelines.series import Labels, series_key
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
+SUMMARY: Final = "alerts/{pipeline}/withheld"
 _PUBLISHED: Final = {
     kind for rows in (events.SAMPLE, events.WINDOW) for kind in (rows, events.RETRACTED[rows])
 }
@@ -40,7 +41,10 @@ class Encoder:
         }
 
     def encode(self, event: Event) -> list[Outgoing]:
-        """The event itself, and after an alert's change its state: full or, cleared, empty."""
+        """The event itself, and after an alert's change its state: full or, cleared, empty.
+
+        Of one that is withheld only the state.
+        """
         payload, properties = self._written(event)
         if event.type in _OF_SOURCES:
             topic = self._notices[event.pipeline].topic(event)
@@ -48,26 +52,31 @@ class Encoder:
         route = self._routes[event.pipeline]
         if event.type in _PUBLISHED:
             return self._published(route, event)
+        qos = route.alert_qos
+        if event.type == events.WITHHELD:
+            return [Outgoing(route.summary, payload, qos, False, "alert", properties, CONTENT_TYPE)]
         topic, state_topic = route.alert(event.labels)
-        told = Outgoing(topic, payload, route.alert_qos, False, "alert", properties, CONTENT_TYPE)
+        told = [Outgoing(topic, payload, qos, False, "alert", properties, CONTENT_TYPE)]
+        if event.withheld:
+            told = []
         if event.standing is None:
             stands: Event | None = event if _stays(event) else None
         else:
             stands = event.standing.event
         if stands is None:
-            state = Outgoing(state_topic, b"", route.alert_qos, True, "state")
-            undone = route.undone(event) if event.type == events.RETRACTED[events.ACTIVE] else None
+            state = Outgoing(state_topic, b"", qos, True, "state")
+            undone = None
+            if told and event.type == events.RETRACTED[events.ACTIVE]:
+                undone = route.undone(event)
             if undone is None:
-                return [told, state]
+                return [*told, state]
             topic, text = undone
             undoing = Outgoing(topic, text or payload, route.undo_qos, False, "alert")
-            return [told, state, undoing]
+            return [*told, state, undoing]
         if stands is not event:
             payload, properties = self._written(stands)
-        state = Outgoing(
-            state_topic, payload, route.alert_qos, True, "state", properties, CONTENT_TYPE
-        )
-        return [told, state]
+        state = Outgoing(state_topic, payload, qos, True, "state", properties, CONTENT_TYPE)
+        return [*told, state]
 
     def state_topic(self, pipeline: str, labels: Labels) -> str | None:
         """Where the state of an alert is kept; None for what is no pipeline with an alert.
@@ -128,6 +137,8 @@ class _Route:
 
     def __init__(self, gateway: str, name: str, spec: Spec) -> None:
         self._fixed = {"gateway": gateway, "pipeline": name}
+        self.summary = TopicTemplate.parse(SUMMARY).render(self._fixed)
+        """Topic on which is told what was withheld."""
         self._alerts = spec.alert is not None
         self._alert = self._state = self._publish = None
         self._undo: OnRetract | None = None

@@ -31,6 +31,7 @@ from pipelines.lifecycle import Given
 from pipelines.occurrence import Order, Refused, values_of
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
+from pipelines.throttle import Throttle
 from pipelines.watch import LimitSets, Watch
 
 _TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED}
@@ -55,7 +56,7 @@ class Past(NamedTuple):
 class Alerting:
     """What one pipeline tells about its alert."""
 
-    STATE = ("watch", "announcer")
+    STATE = ("watch", "announcer", "throttle")
     REMADE = ("gateway", "pipeline", "alert", "fields", "span")
 
     def __init__(
@@ -73,6 +74,7 @@ class Alerting:
         self.span = _span(last)
         self.watch = Watch(LimitSets(alert, values, last), bounds)
         self.announcer = Announcer(alert, self.watch.table, self._made)
+        self.throttle = Throttle(*identity, bounds)
 
     @property
     def table(self) -> SeriesTable:
@@ -111,15 +113,17 @@ class Alerting:
     def announce(self, changes: Batch, told: Sequence[Event], *, ticking: bool) -> list[Event]:
         """What goes out of `told`, the events of these transitions; `ticking`: of a tick."""
         rows = changes.series.tolist()
-        return [
-            event
-            for row, change in zip(rows, told, strict=True)
-            for event in self.announcer.hear(row, change, ticking=ticking)
-        ]
+        return self.throttle.passed(
+            [
+                event
+                for row, change in zip(rows, told, strict=True)
+                for event in self.announcer.hear(row, change, ticking=ticking)
+            ]
+        )
 
     def tick(self) -> list[Event]:
         """What goes out because time went on; after the transitions of the same tick."""
-        return self.announcer.tick()
+        return self.throttle.passed(self.announcer.tick()) + self.throttle.summary()
 
     def active_values(self, names: tuple[str, ...]) -> set[tuple[str | None, ...]]:
         """Values that the active alerts have for these labels."""
@@ -137,14 +141,16 @@ class Alerting:
         for row in dict.fromkeys(rows):
             now = self._present(row)
             self.announcer.correct(row, now, raised.get(now.data["alert"]) if now else None)
-        return [replace(event, standing=Standing(self._stands(row))) for row, event in out]
+        return self.throttle.passed(
+            [replace(event, standing=Standing(self._stands(row))) for row, event in out]
+        )
 
     def retire(self, reason: str) -> list[Event]:
         """Clear every active alert, because the pipeline is going away or starts afresh."""
         told = self.announcer.retire()
         for row in self.active():
             told += self.announcer.end(row, self._ended(row, reason))
-        return told
+        return self.throttle.passed(told, asked=True) + self.throttle.summary(last=True)
 
     def recall(self, labels: Labels, past: Past) -> bool:
         """Go on with an alert that was active before a restart; False when it is known here."""
@@ -177,13 +183,14 @@ class Alerting:
         Of a reset alert the condition may still hold: the next sample raises it again, anew.
         """
         if order.given is not Given.RESET:
-            return self.announcer.obey(alert, order)
+            return self.throttle.passed(self.announcer.obey(alert, order), asked=True)
         row = self.announcer.row(alert)
         if not self.watch.is_active(row) or alert != self._id(row):
             raise Refused("cannot reset an alert that is not active")
         ended = self._ended(row, "reset")
         self.watch.reset(row)
-        return self.announcer.end(row, replace(ended, data={**ended.data, **order.note()}))
+        ended = replace(ended, data={**ended.data, **order.note()})
+        return self.throttle.passed(self.announcer.end(row, ended), asked=True)
 
     def alert_id(self, labels: Labels, since_ns: int) -> str:
         """What all events of one alert, from its onset to its end, have in common."""

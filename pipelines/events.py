@@ -11,6 +11,7 @@ from pipelines.series import Labels, series_key
 ACTIVE: Final = "sensorweir.alert.active"
 CLEARED: Final = "sensorweir.alert.cleared"
 UPDATED: Final = "sensorweir.alert.updated"
+WITHHELD: Final = "sensorweir.alert.withheld"
 WINDOW: Final = "sensorweir.window"
 SAMPLE: Final = "sensorweir.sample"
 RETRACTED: Final = {
@@ -41,6 +42,8 @@ class Event:
     """How the event differs from its revision before, when late samples changed it."""
     standing: "Standing | None" = None
     """Of a correction: what the series' alert is now."""
+    withheld: bool = False
+    """Of an alert: there was no room for it, and only the retained state is told."""
 
 
 @dataclass(frozen=True, slots=True)

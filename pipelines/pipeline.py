@@ -12,7 +12,7 @@ from config.model import Pipeline as Spec
 from pipelines.alerting import Alerting, Past
 from pipelines.align import Aligner
 from pipelines.amend import Amender, Correction, Told, amend_for_of, noted
-from pipelines.batch import I4, I8, Batch, Mask, copied, joined, samples
+from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.confluence import Confluence, by_labels
 from pipelines.core import NOTHING, Core
 from pipelines.events import Event
@@ -21,7 +21,7 @@ from pipelines.history import Rows, together
 from pipelines.occurrence import Order
 from pipelines.operator import Operator
 from pipelines.revising import Reviser, turns
-from pipelines.series import Labels, SeriesTable, series_key
+from pipelines.series import Labels, series_key
 from pipelines.stage import ParamSets, Selection, Stage
 from pipelines.telling import Content, Key, Teller, as_batch, as_rows
 
@@ -44,8 +44,8 @@ class Pipeline:
         "stages",
         "alerting",
         "core",
-        "_aligner",
-        "_amender",
+        "aligner",
+        "amender",
         "_reviser",
     )
     REMADE = ("gateway", "name", "spec", "table", "_teller", "amend_for_ns", "lateness_ns", "taken")
@@ -89,11 +89,11 @@ class Pipeline:
         self._teller = Teller(gateway, name, self.upstreams[0], self.core)
         self.amend_for_ns = max(amend_for_ns, amend_for_of(spec, self.stages))
         self.lateness_ns = lateness_ns
-        self._aligner = self._alignment(limits.reorder_samples_max)
-        self._amender: Amender | None = None
+        self.aligner = self._alignment(limits.reorder_samples_max)
+        self.amender: Amender | None = None
         if self.amend_for_ns:
             rows_max = limits.amend_rows_max
-            self._amender = Amender(
+            self.amender = Amender(
                 self.core, self._tells, self.amend_for_ns, rows_max, self._rank()
             )
         self._reviser = Reviser()
@@ -130,29 +130,33 @@ class Pipeline:
         taken = self.selection.ours(Rows(flow.batch, flow.ids), flow.table)
         now = tick_ns is not None or last
         until_ns = None
-        if self._aligner is not None:
-            taken, until_ns = self._in_order(self._aligner, taken, flow, tick_ns, last=last)
-        if self._amender is not None:
-            taken = self._amender.in_order(taken, now=now)
+        if self.aligner is not None:
+            taken, until_ns = self._in_order(self.aligner, taken, flow, tick_ns, last=last)
+        if self.amender is not None:
+            taken = self.amender.in_order(taken, now=now)
         for rows, changes in self.core.feed(taken.batch, taken.ids):
             several = taken.ids or tick_ns is not None
             self._note(copied(rows) if several else rows, changes, made)
         below, alerts = Flow(NOTHING, self.table), Flow(NOTHING, self.table)
-        if self._amender is not None:
-            self._amender.amend(self.selection.ours(Rows(flow.late), flow.table), new=False)
-            self._amender.amend(self.selection.ours(flow.instead, flow.table), new=True)
-            self._amender.take_back(self.selection.ours(flow.gone, flow.table))
+        if self.amender is not None:
+            self.amender.amend(self.selection.ours(Rows(flow.late), flow.table), new=False)
+            self.amender.amend(self.selection.ours(flow.instead, flow.table), new=True)
+            self.amender.take_back(self.selection.ours(flow.gone, flow.table))
+        if tick_ns is not None and self.alerting is not None:
+            made.events += self.alerting.throttle.at(tick_ns)
         if now:
             self.selection.tick(flow.table, until_ns)
             clocks = self.core.clocks(tick_ns)
-            found = self._amender.correct(clocks) if self._amender else None
+            found = self.amender.correct(clocks) if self.amender else None
             if found is not None:
                 below, alerts = self._correct(found, made)
             if tick_ns is not None:
                 self._note(*self.core.tick(clocks), made, ticking=True)
                 made.events += self.alerting.tick() if self.alerting else []
-                if self._amender is not None:
-                    self._amender.ticked(tick_ns, clocks)
+                if self.amender is not None:
+                    self.amender.ticked(tick_ns, clocks)
+            elif self.alerting is not None:
+                made.events += self.alerting.throttle.summary(last=True)
         changed = together(made.alerts)
         rows = made.rows[0] if len(made.rows) == 1 else joined(made.rows)
         return (
@@ -167,8 +171,8 @@ class Pipeline:
             return None
         found = self.table.find(labels)
         assert found is not None, "just recalled"
-        if self._amender is not None:
-            self._amender.recalled(found, past.since_ns, past.value, past.worst, past.level)
+        if self.amender is not None:
+            self.amender.recalled(found, past.since_ns, past.value, past.worst, past.level)
         row = np.array([found], np.int32)
         batch = samples(row, np.array([past.since_ns], np.int64), np.ones(1))
         return Flow(batch, self.table, (self.alerting.alert_id(labels, past.since_ns),))
@@ -197,8 +201,8 @@ class Pipeline:
         if not before or watch.is_active(row):
             return told, Flow(NOTHING, self.table)
         at_ns = np.array([max(int(self.table.clock_ns[row]), since_ns)], np.int64)
-        if self._amender is not None:
-            self._amender.stand(row)
+        if self.amender is not None:
+            self.amender.stand(row)
         ended = samples(np.array([row], np.int32), at_ns, np.zeros(1))
         return told, Flow(ended, self.table, (told[-1].id if told else "",))
 
@@ -222,11 +226,11 @@ class Pipeline:
         if spec == self.spec:  # what was told can still be corrected
             return
         self.spec = spec
-        if self._amender is not None:
-            self._amender.stand()
-        if self._aligner is not None:
-            self._aligner.remake()
-        for core in self._amender.cores() if self._amender else (self.core,):
+        if self.amender is not None:
+            self.amender.stand()
+        if self.aligner is not None:
+            self.aligner.remake()
+        for core in self.amender.cores() if self.amender else (self.core,):
             for stage, step in zip(core.stages, spec.steps, strict=True):
                 stage.revalue(spec.values, step.options)
         if self.alerting is not None and spec.alert is not None:
@@ -235,50 +239,6 @@ class Pipeline:
     def retire(self, reason: str) -> list[Event]:
         """Events that end what this pipeline has told, before it goes away."""
         return self.alerting.retire(reason) if self.alerting else []
-
-    def sync(self, above: Sequence[SeriesTable]) -> None:
-        """Meet every series that is known above."""
-        if self.confluence is not None:
-            self.confluence.sync(above)
-        self.selection.sync(self.confluence.table if self.confluence else above[0])
-        self.core.sync()
-
-    def wanted(self, out: Mask) -> list[Mask]:
-        """For each upstream (its rows,) the series that may not be forgotten.
-
-        out (rows that come out,): those that pipelines below need.
-        """
-        if self.alerting is not None:
-            out = out | self.alerting.busy()
-        wanted = self.core.leading_to(out)
-        for keeper in (self._aligner, self._amender):
-            if keeper is not None:
-                wanted[keeper.waiting()] = True
-        above = self.selection.leading_to(wanted)
-        return self.confluence.leading_to(above) if self.confluence else [above]
-
-    def renumber(self, above: Sequence[I4 | None]) -> I4:
-        """Follow the tables above, see `Selection.renumber`; the new row of each that comes out."""
-        stands = self.alerting.busy() if self.alerting else np.zeros(len(self.table), bool)
-        theirs = self.confluence.renumber(above) if self.confluence else above[0]
-        assert theirs is not None, "else nothing changed"
-        first = members = self.selection.renumber(theirs, self._held(self.selection.table, stands))
-        steps = []
-        for stage in self.stages:
-            groups = members
-            if stage.operator.regroup is not None:
-                held = self._held(stage.places.groups, stands)
-                groups = stage.places.renumber(members, held)
-            steps.append((members, groups))
-            members = members if stage.operator.per_member else groups
-        self.core.renumber(steps, members)
-        if self.alerting is not None:
-            self.alerting.announcer.renumber(members)
-        if self._amender is not None:
-            self._amender.renumber(steps, members, first)
-        if self._aligner is not None:
-            self._aligner.renumber(first)
-        return members
 
     def counters(self) -> dict[str, int]:
         """What the steps counted since they began, by 'step.counter', and refused series."""
@@ -289,9 +249,11 @@ class Pipeline:
         }
         tables = {id(t): t for t in (self.selection.table, self.table)}
         found["series_refused"] = sum(t.refused for t in tables.values())
-        if self._aligner is not None:
-            found["hurried"] = self._aligner.hurried
-        return found | (self._amender.counts if self._amender else {})
+        if self.aligner is not None:
+            found["hurried"] = self.aligner.hurried
+        if self.alerting is not None:
+            found["withheld"] = self.alerting.throttle.withheld
+        return found | (self.amender.counts if self.amender else {})
 
     # --- inside --------------------------------------------------------------------------
 
@@ -323,10 +285,6 @@ class Pipeline:
         due, until_ns = aligner.due(heard_ns, tick_ns)
         return together([hurried, due]), until_ns
 
-    def _held(self, table: SeriesTable, stands: Mask) -> Mask:
-        """(rows,) those that stay though nothing above leads to them: recalled alerts that stand."""
-        return stands if table is self.table else np.zeros(len(table), bool)
-
     def _rank(self) -> Callable[[Labels], tuple[int, Labels]] | None:
         """Order of rows of one time: alerts often have one, and what is corrected comes later."""
         if self.upstreams[0][0] != "alerts":
@@ -338,7 +296,7 @@ class Pipeline:
     ) -> tuple[list[tuple[Key, Content]], list[Event]]:
         """Rows of the last step as values, and the events of the alert's changes."""
         items = []
-        told = self.spec.publish is not None or (self.taken and self._amender is not None)
+        told = self.spec.publish is not None or (self.taken and self.amender is not None)
         if rows.size and told:
             items = list(self._teller.items(core, rows))
         if not changes.size:
@@ -369,10 +327,10 @@ class Pipeline:
         if self.alerting is not None and events:
             held = [self._reviser.held(event) for event in events]
             made.events += self.alerting.announce(changes, held, ticking=ticking)
-        if self._amender is not None:
+        if self.amender is not None:
             told: dict[int, Told] = {}
             noted(told, items, events, changes)
-            self._amender.note(told)
+            self.amender.note(told)
 
     def _correct(self, found: Correction, made: _Made) -> tuple[Flow, Flow]:
         """Tell what late rows have changed, and what that means to pipelines below."""

@@ -94,7 +94,7 @@ def test_without_lateness_nothing_waits():
     found = heard.play(rows, 30).of("power")
     assert len(found) == 20
     assert max(delays(found)) <= 0
-    assert {p._aligner for p in heard.feed.graph.pipelines.values()} == {None}
+    assert {p.aligner for p in heard.feed.graph.pipelines.values()} == {None}
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def test_when_too_much_is_kept_the_oldest_is_settled_early_and_nothing_else_chan
     tight = Played(pipelines, rows, 3100, limits={"amend_rows_max": 1000})
     assert newest(tight.told) == newest(roomy.told)
     assert set(tight.counts("amend_differs").values()) == {0}
-    amender = tight.graph.pipelines["m"]._amender
+    amender = tight.graph.pipelines["m"].amender
     assert amender._history.size <= 1000 < len(rows)
     late = tight.feed.send([(1500, b("b1"), 95, 3100)])
     assert late == []

@@ -8,6 +8,7 @@ from prometheus_client.exposition import generate_latest
 from config.load import Loaded
 from daemon.app import App
 from daemon.clock import ManualClock
+from daemon.gauges import gauges
 from daemon.health import Health
 from daemon.metrics import registry
 from tests.graphs import T0, Feed, S, b, gateway
@@ -22,7 +23,7 @@ PIPELINES = {
 
 
 def scraped(app):
-    lines = generate_latest(registry(app.ledger, app._gauges())).decode().splitlines()
+    lines = generate_latest(registry(app.ledger, gauges(app))).decode().splitlines()
     return {k: float(v) for k, v in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
 
 
@@ -37,7 +38,12 @@ def test_what_steps_leave_out_is_in_the_metrics():
     after = scraped(app)
     assert before["sensorweir_window_samples_late"] == 0
     assert after["sensorweir_window_samples_late"] == 1
-    for name in ("window_samples_truncated", "pipeline_series_refused", "samples_hurried"):
+    for name in (
+        "window_samples_truncated",
+        "pipeline_series_refused",
+        "samples_hurried",
+        "alerts_withheld",
+    ):
         assert after[f"sensorweir_{name}"] == 0
 
 

@@ -8,6 +8,7 @@ from config.load import Loaded
 from config.model import Gateway
 from daemon.app import App
 from daemon.clock import ManualClock
+from daemon.gauges import gauges
 from daemon.ledger import Reason
 from daemon.metrics import registry
 from tests.deployed import DEPLOY
@@ -20,7 +21,7 @@ def test_every_metric_is_one(tmp_path):
     made = Gateway.model_validate({"broker": {"url": "memory://"}, "state": kept})
     app = App(Loaded(made, (), ()), lambda: None, ManualClock())
     known = set()
-    for family in registry(app.ledger, app._gauges()).collect():
+    for family in registry(app.ledger, gauges(app)).collect():
         known |= (
             {family.name, f"{family.name}_total"} if family.type == "counter" else {family.name}
         )

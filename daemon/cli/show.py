@@ -95,7 +95,8 @@ class Show:
                 self._windows += 1
             else:
                 self._scorer.alert(event)
-                self._print(event, now_ns)
+                if "value" in event["data"]:  # else it is a summary of many
+                    self._print(event, now_ns)
 
     def _print(self, event: dict[str, Any], now_ns: int) -> None:
         data, kind = event["data"], event["type"].rsplit(".", 1)[1]
