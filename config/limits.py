@@ -1,10 +1,15 @@
 """Limits: bounds on everything that strangers could make grow."""
 
+from typing import Final
+
 from pydantic import Field
 
 from config.params import Options
 from config.terms import SECOND
 from config.units import Duration, Size
+
+MINUTE: Final = 60 * SECOND
+DAY: Final = 24 * 60 * MINUTE
 
 
 class Limits(Options):
@@ -12,8 +17,8 @@ class Limits(Options):
 
     series_max: int = Field(10_000, ge=1, le=200_000, description="Series per source or pipeline.")
     series_idle_min: Duration = Field(
-        86_400 * SECOND,
-        ge=60 * SECOND,
+        DAY,
+        ge=MINUTE,
         description="A source that has nearly series_max series forgets those that were silent "
         "for so long, unless an alert of theirs stands.",
     )
@@ -70,6 +75,12 @@ class Limits(Options):
     inbox_bytes_max: Size = Field(32 * 1024 * 1024, ge=65_536)
     outbox_messages_max: int = Field(50_000, ge=16)
     outbox_bytes_max: Size = Field(64 * 1024 * 1024, ge=65_536)
+    outbox_age_max: Duration = Field(
+        7 * DAY,
+        ge=MINUTE,
+        description="Outputs that have waited longer for the broker are discarded, but for the "
+        "newest of each retained topic.",
+    )
     reorder_samples_max: int = Field(
         200_000, ge=1_000, description="Samples held back per source until their turn has come."
     )

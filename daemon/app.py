@@ -16,6 +16,7 @@ from config.errors import ConfigError
 from config.load import Loaded
 from config.model import Gateway
 from daemon import warmup
+from daemon.ages import Expiry
 from daemon.canary import Canary, canary_topic
 from daemon.clock import EARLIEST_NS, SECOND, Clock
 from daemon.durability import Durability
@@ -70,7 +71,12 @@ class App:
         """False when a stop found that something was lost without being counted."""
         self.ledger = Ledger()
         self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
-        self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
+        self.outbox = Outbox(
+            limits.outbox_messages_max,
+            limits.outbox_bytes_max,
+            self.ledger,
+            Expiry(limits.outbox_age_max, clock),
+        )
         status = Status(gateway, loaded.files, clock)
         canary = canary_topic(gateway)
         self.transport = make_transport(

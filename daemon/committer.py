@@ -155,7 +155,7 @@ class Durable:
 
     def resume(self, outputs: Sequence[Parcel]) -> None:
         """What an earlier run could not publish goes out first."""
-        self._outbox.release(outputs)
+        self._outbox.resume(outputs, self.journal.made)
 
     def start(self) -> None:
         """Begin to commit."""

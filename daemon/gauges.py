@@ -29,6 +29,10 @@ def gauges(app: "App") -> dict[str, tuple[str, Callable[[], float]]]:
             "Series known, over all sources.",
             lambda: sum(len(s.table) for s in engine.graph.sources.values()),
         ),
+        "series_forgotten": (
+            "Series that were silent for limits.series_idle_min and made room for others.",
+            lambda: sum(s.table.forgotten for s in engine.graph.sources.values()),
+        ),
         "pipelines": ("Pipelines running.", lambda: len(engine.graph.pipelines)),
         "window_samples_late": ("Samples for windows already closed.", counted("late")),
         "window_samples_truncated": (

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     DEVICE_FULL = "device_full"
     REORDER_FULL = "reorder_full"
     OUTBOX_FULL = "outbox_full"
+    OUTBOX_OLD = "outbox_old"
     SUPERSEDED = "superseded"
     POISON = "poison"
     REFUSED = "refused"

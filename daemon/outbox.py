@@ -3,9 +3,10 @@
 import logging
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
+from daemon.ages import Ages, Expiry
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import DROP_ORDER, Kind, Outgoing
 
@@ -30,10 +31,14 @@ class Outbox:
 
     An output is *waiting* until `take`, then *in flight* until `settle` or `refuse`; `lost`
     brings those in flight back to the front.  When the bounds are exceeded, waiting outputs are
-    given up in `DROP_ORDER`, oldest first, and counted.
+    given up in `DROP_ORDER`, oldest first, and counted; so are those that have waited too long,
+    but for the newest of each retained topic: a state is true until another one is.
     """
 
-    def __init__(self, messages_max: int, bytes_max: int, ledger: Ledger) -> None:
+    def __init__(
+        self, messages_max: int, bytes_max: int, ledger: Ledger, expiry: Expiry | None = None
+    ) -> None:
+        """`expiry`: which have waited too long; None: however long they wait, they are kept."""
         self.messages_max = messages_max
         self.bytes_max = bytes_max
         self.on_put: Callable[[], None] = _nothing
@@ -44,7 +49,9 @@ class Outbox:
         """Told of outputs that were given up: kind, reason, how many."""
         self.left: deque[int] | None = None
         """Where tokens are told that need no keeping any more: published, refused, given up."""
-        self._ledger = ledger
+        self._ledger, self._expiry = ledger, expiry
+        self._expired = 0
+        """What had a lower token had waited too long when that was last looked at."""
         self._lock = threading.Lock()
         self._waiting: dict[Kind, deque[Parcel]] = {kind: deque() for kind in DROP_ORDER}
         self._in_flight: OrderedDict[int, Outgoing] = OrderedDict()
@@ -73,29 +80,28 @@ class Outbox:
             self._next_token += len(parcels)
         self.release(parcels)
 
-    def release(self, parcels: Iterable[Parcel]) -> None:
+    def resume(self, parcels: Sequence[Parcel], made: Ages) -> None:
+        """What an earlier run has left; `made`: when that was, in processing time."""
+        if self._expiry is not None:
+            self._expiry.resume(made)
+        self.release(parcels)
+
+    def release(self, parcels: Sequence[Parcel]) -> None:
         """The same for outputs that have their tokens already; never with `put`."""
         produced: dict[Kind, int] = {}
         with self._lock:
+            if self._expiry is not None and parcels:
+                self._expiry.made(parcels[-1].token + 1)
             for parcel in parcels:
                 outgoing = parcel.outgoing
                 self._waiting[outgoing.kind].append(parcel)
                 self._bytes += _size(outgoing)
                 self._states_added += outgoing.kind == "state"
                 produced[outgoing.kind] = produced.get(outgoing.kind, 0) + 1
-            dropped = self._make_room()
             for kind, n in produced.items():
                 self._ledger.count(Count.OUTPUTS_PRODUCED, n, kind=kind)
-            for (kind, reason), n in dropped.items():
-                self._ledger.count(Count.OUTPUTS_DISCARDED, n, kind=kind, reason=reason)
-        if dropped:
-            log.error(
-                "Outbox is full, outputs are discarded",
-                extra={"facts": {f"{k}_{r}": n for (k, r), n in dropped.items()}},
-            )
-        for (kind, reason), n in dropped.items():
-            if reason is not Reason.SUPERSEDED:  # a newer state of the same alert is there
-                self.on_dropped(kind, reason, n)
+            dropped = self._give_up()
+        self._tell_dropped(dropped)
         if produced:
             self.on_put()
 
@@ -108,6 +114,7 @@ class Outbox:
         """
         taken: list[Parcel] = []
         with self._lock:
+            dropped = self._give_up() if self._expiry is not None else {}
             if self._alone:
                 in_flight_max = 1
             behind = sum(map(len, self._waiting.values())) > BACKLOG
@@ -123,6 +130,7 @@ class Outbox:
                     parcel = queue.popleft()
                     self._in_flight[parcel.token] = parcel.outgoing
                     taken.append(parcel)
+        self._tell_dropped(dropped)
         return taken
 
     def settle(self, *tokens: int) -> None:
@@ -197,13 +205,53 @@ class Outbox:
                 self._alone = False
         return outgoing
 
-    def _make_room(self) -> dict[tuple[Kind, Reason], int]:
+    def _give_up(self) -> dict[tuple[Kind, Reason], int]:
+        """Discard and count what has waited too long, and what there is no room for."""
         dropped: dict[tuple[Kind, Reason], int] = {}
+        old = self._expiry.old if self._expiry is not None else 0
+        if old > self._expired:
+            self._expired = old
+            self._expire(old, dropped)
+        if self._is_full():
+            self._make_room(dropped)
+        for (kind, reason), n in dropped.items():
+            self._ledger.count(Count.OUTPUTS_DISCARDED, n, kind=kind, reason=reason)
+        return dropped
+
+    def _tell_dropped(self, dropped: dict[tuple[Kind, Reason], int]) -> None:
+        if not dropped:
+            return
+        log.error(
+            "Outputs are discarded, the broker has not taken them",
+            extra={"facts": {f"{k}_{r}": n for (k, r), n in dropped.items()}},
+        )
+        for (kind, reason), n in dropped.items():
+            if reason is not Reason.SUPERSEDED:  # a newer state of the same alert is there
+                self.on_dropped(kind, reason, n)
+
+    def _expire(self, old: int, dropped: dict[tuple[Kind, Reason], int]) -> None:
+        for kind, waiting in self._waiting.items():
+            if not waiting or waiting[0].token >= old:
+                continue
+            newest = {p.outgoing.topic: p.token for p in waiting if p.outgoing.retain}
+            spared: list[Parcel] = []
+            while waiting and waiting[0].token < old:
+                parcel = waiting.popleft()
+                if newest.get(parcel.outgoing.topic) == parcel.token:
+                    spared.append(parcel)
+                    continue
+                self._forget(parcel)
+                reason = Reason.SUPERSEDED if kind == "state" else Reason.OUTBOX_OLD
+                dropped[kind, reason] = dropped.get((kind, reason), 0) + 1
+            waiting.extendleft(reversed(spared))
+
+    def _make_room(self, dropped: dict[tuple[Kind, Reason], int]) -> None:
         for kind in DROP_ORDER:
             if kind == "state" and self._is_full():
                 n = self._compact_states()
                 if n:
-                    dropped["state", Reason.SUPERSEDED] = n
+                    key: tuple[Kind, Reason] = ("state", Reason.SUPERSEDED)
+                    dropped[key] = dropped.get(key, 0) + n
             n = 0
             while self._is_full() and self._waiting[kind]:
                 parcel = self._waiting[kind].popleft()
@@ -211,7 +259,6 @@ class Outbox:
                 n += 1
             if n:
                 dropped[kind, Reason.OUTBOX_FULL] = n
-        return dropped
 
     def _compact_states(self) -> int:
         """Keep only the newest waiting state of each topic; returns how many went."""

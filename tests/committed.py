@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from config.state import State
+from daemon.ages import Expiry
 from daemon.clock import ManualClock
 from daemon.durability import Durability
 from daemon.engine import Engine
@@ -32,7 +33,12 @@ class Committed:
         limits = self.gateway.limits
         self.ledger = Ledger()
         self.inbox = Inbox(limits.inbox_messages_max, limits.inbox_bytes_max, self.ledger)
-        self.outbox = Outbox(limits.outbox_messages_max, limits.outbox_bytes_max, self.ledger)
+        self.outbox = Outbox(
+            limits.outbox_messages_max,
+            limits.outbox_bytes_max,
+            self.ledger,
+            Expiry(limits.outbox_age_max, self.clock),
+        )
         birth = Outgoing("status", b"online", 1, True, "status")
         wiring = Wiring(
             broker=BROKER,

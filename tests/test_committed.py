@@ -201,6 +201,37 @@ def test_outputs_that_the_broker_never_got_are_told_after_a_start(made):
     assert windows(daemon) == told_late
 
 
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_how_long_outputs_have_waited_outlives_starts(made, checkpoint):
+    daemon = made(limits={"outbox_age_max": "1h"})
+    for second in (0, 3.5, 6):
+        daemon.transport.publish(*_bytes(sent("d0", second, 10)))
+    daemon.transport.cut()
+    daemon.turn()
+    daemon.commit()
+    waiting = {parcel.token for parcel in daemon.durability.journal.unsettled}
+    assert waiting
+    for _ in range(2):  # a start gives none of them a new hour
+        daemon.turn()
+        daemon.commit()
+        if checkpoint:
+            daemon.checkpoint()
+        daemon.transport.start = lambda: None
+        daemon.clock.advance(25 * 60 * 10**9)
+        daemon.die()
+        assert waiting <= {parcel.token for parcel in daemon.durability.journal.unsettled}
+        assert daemon.ledger.total(Count.OUTPUTS_DISCARDED) == 0
+    daemon.clock.advance(15 * 60 * 10**9)
+    daemon.die()
+    old = daemon.ledger.value(Count.OUTPUTS_DISCARDED, kind="window", reason="outbox_old")
+    assert old >= len(waiting)
+    assert daemon.ledger.balance() == []
+    daemon.turn()
+    daemon.commit()
+    left = {parcel.token for parcel in daemon.durability.journal.unsettled}
+    assert not left & waiting  # that they were discarded is known now
+
+
 def test_another_configuration_at_a_start_is_as_at_a_reload(made):
     daemon = made()
     for i in range(8):

@@ -4,6 +4,7 @@
 """
 
 import logging
+import struct
 
 import pytest
 
@@ -78,7 +79,7 @@ def first_seed_that_notices(**classes):
     for seed in SEEDS_FOR_MUTANTS:
         try:
             JournalWorld(seed, **classes).run()
-        except (AssertionError, LogError, ValueError, IndexError, KeyError, OSError):
+        except (AssertionError, LogError, ValueError, IndexError, KeyError, OSError, struct.error):
             return seed
     return None
 

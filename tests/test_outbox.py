@@ -5,6 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from daemon.ages import STEP_NS, Ages, Expiry
+from daemon.clock import ManualClock
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import DROP_ORDER, Outgoing
 from daemon.outbox import BACKLOG, Outbox
@@ -232,3 +234,82 @@ def test_behind_a_backlog_alerts_come_before_windows_and_each_kind_in_order():
     assert topics(box.take(3, 100)) == ["a0", "a1", "w0"]
     box.put([out(topic="a2")])
     assert topics(box.take(1, 100)) == ["w1"]  # no backlog any more: as they came
+
+
+DAY = 24 * 3600 * 10**9
+
+
+def aging(age_max_ns=7 * DAY):
+    clock, ledger = ManualClock(), Ledger()
+    return Outbox(1000, 1_000_000, ledger, Expiry(age_max_ns, clock)), clock, ledger
+
+
+def test_what_has_waited_too_long_is_discarded_counted_and_told_of():
+    box, clock, ledger = aging()
+    told = []
+    box.on_dropped = lambda *what: told.append(what)
+    box.put([out("alert", f"a{i}") for i in range(3)] + [out("sample", "s0")])
+    clock.advance(DAY)
+    box.put([out("alert", "a3"), out("sample", "s1")])
+    clock.advance(6 * DAY - 1)
+    assert len(box) == 6
+    assert topics(box.take(1, 1)) == ["a0"]  # none of them is too old yet
+    box.lost(blame=False)
+    clock.advance(STEP_NS + 1)
+    assert topics(box.take(100, 100)) == ["a3", "s1"]
+    assert sorted(told) == [("alert", "outbox_old", 3), ("sample", "outbox_old", 1)]
+    assert ledger.value(Count.OUTPUTS_DISCARDED, kind="alert", reason="outbox_old") == 3
+    assert ledger.value(Gauge.OUTBOX_MESSAGES) == 2
+    assert ledger.value(Gauge.OUTBOX_BYTES) == sum(map(len, ("a3", "s1", "12345", "12345")))
+    assert ledger.balance() == []
+
+
+def test_the_newest_of_each_retained_topic_waits_for_ever():
+    box, clock, ledger = aging()
+    told = []
+    box.on_dropped = lambda *what: told.append(what)
+    kept = Outgoing("agg", b"1", 1, True, "window")
+    box.put([out("state", "s1"), out("state", "s2"), kept, kept, out("state", "s1"), out()])
+    clock.advance(30 * DAY)
+    box.put([out("state", "s2")])
+    assert topics(box.take(100, 100)) == ["agg", "s1", "s2"]
+    # That a state was replaced is no loss; that a window was not told is one.
+    assert sorted(told) == [("alert", "outbox_old", 1), ("window", "outbox_old", 1)]
+    assert ledger.value(Count.OUTPUTS_DISCARDED, kind="state", reason="superseded") == 2
+    assert ledger.balance() == []
+
+
+def test_what_is_on_its_way_is_not_too_old():
+    box, clock, _ = aging()
+    box.put([out(topic=str(i)) for i in range(4)])
+    assert topics(box.take(2, 2)) == ["0", "1"]
+    clock.advance(30 * DAY)
+    assert box.take(2, 4) == []
+    box.lost(blame=False)
+    assert topics(box.take(9, 9)) == ["0", "1"]
+
+
+def test_a_clock_that_is_set_makes_nothing_old():
+    box, clock, _ = aging()
+    box.put([out()])
+    clock._now_ns += 400 * DAY  # what a gateway does that booted in 1970
+    assert len(box.take(1, 1)) == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3 * STEP_NS)), max_size=60),
+    st.integers(STEP_NS, 20 * STEP_NS),
+)
+def test_nothing_is_old_before_its_time_and_all_is_soon_after(made, age_max_ns):
+    """Against the time of every single token."""
+    ages, times, now_ns, old = Ages(), [], 100 * DAY, 0
+    for n, step_ns in made:
+        now_ns += step_ns
+        times += [now_ns] * n
+        ages.note(len(times), now_ns)
+        again = Ages()
+        again.unpack(ages.pack())
+        ages = again
+        old = max(old, ages.before(now_ns - age_max_ns))
+        assert all(now_ns - t >= age_max_ns for t in times[:old])
+        assert all(now_ns - t < age_max_ns + STEP_NS for t in times[old:])

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from daemon.ages import Ages
 from daemon.durable.blocks import (
     Block,
     Session,
@@ -62,6 +63,7 @@ class Snapshot(NamedTuple):
     unsettled: Sequence[Parcel]
     duplicates: bytes
     config: bytes
+    ages: bytes
 
     def sections(self, lsn: int) -> dict[str, Pieces]:
         """As bytes; `lsn`: number of the log's record with which the entry ends."""
@@ -72,6 +74,7 @@ class Snapshot(NamedTuple):
             "journal": [head],
             "duplicates": [self.duplicates],
             "config": [self.config],
+            "ages": [self.ages],
             "outputs": [len(made).to_bytes(4, "little"), sizes, *made],
         }
 
@@ -84,6 +87,8 @@ class Journal:
         """Of the newest entry taken, and of the newest that is durable."""
         self.next_token = 1
         self.duplicates = Duplicates()
+        self.made = Ages()
+        """When what the broker has not got was made, in processing time."""
         self.bytes_taken = 0
         """Sizes of entries since the start."""
         self._log, self._checkpoints = log, checkpoints
@@ -134,6 +139,10 @@ class Journal:
         whole = machine.begin(bytes(sections["config"]), ticked_ns, sections)
         self.duplicates.unpack(sections["duplicates"])
         self._unsettled = dict(outputs)
+        if "ages" in sections:
+            self.made.unpack(sections["ages"])
+        else:  # written by a version that did not know them
+            self.made.note(token, ticked_ns)
         self.number, self.next_token = number, token
         return lsn, whole
 
@@ -175,8 +184,10 @@ class Journal:
 
     def snapshot(self, ticked_ns: int, config: bytes) -> Snapshot:
         """What belongs to a copy of the machine that is made now."""
+        self.made.forget(next(iter(self._unsettled), self.next_token))
+        duplicates, ages = self.duplicates.pack(), self.made.pack()
         return Snapshot(
-            self.number, ticked_ns, self.next_token, self.unsettled, self.duplicates.pack(), config
+            self.number, ticked_ns, self.next_token, self.unsettled, duplicates, config, ages
         )
 
     @property
@@ -191,12 +202,15 @@ class Journal:
         for token, out in turn.outputs:
             self._unsettled[token] = out
             self.next_token = max(self.next_token, token + 1)
+        if turn.outputs:
+            self.made.note(turn.outputs[-1].token + 1, turn.until_ns)
         for token in turn.settled:
             self._unsettled.pop(token, None)
 
     def forget(self) -> None:
         """A start without state: nothing of before counts."""
         self._unsettled.clear()
+        self.made = Ages()
         self.duplicates.unpack(Duplicates().pack())
 
     def ends(self, number: int) -> None:
