@@ -5,22 +5,23 @@ goes on with them: the next samples then clear them, so that none stays active f
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
 import orjson
 
 from config.errors import printable
 from config.model import Gateway
 from config.topics import TopicFilter, TopicTemplate
+from daemon.bulk import Bulk
 from daemon.commands import answer, parse
 from daemon.encode import Encoder
 from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message, Outgoing
 from daemon.retained import read
 from daemon.rows import RowReader
+from daemon.topics import ByTopic
 from pipelines.events import Event
 from pipelines.graph import Graph
 from pipelines.occurrence import Refused
@@ -45,7 +46,7 @@ class Control:
             template = TopicTemplate.parse(gateway.command_topic)
             self._command = template.render({"gateway": gateway.gateway})
         self._rows = RowReader(gateway.tables)
-        self._known: dict[str, bool] = {}
+        self._ours = ByTopic(self._is_ours)
 
     def filters(self) -> dict[str, int]:
         """What to subscribe to for commands and for rows of tables."""
@@ -58,16 +59,19 @@ class Control:
 
     def takes(self, topic: str) -> bool:
         """Whether messages on this topic are ours."""
-        return self._knows(topic)
+        return self._is_ours(topic)
 
-    def runs(self, messages: Sequence[Message]) -> Iterator[tuple[bool, Sequence[Message]]]:
+    def runs(self, messages: Bulk) -> Iterator[tuple[bool, Bulk]]:
         """(are they control messages, the messages), in order and as long as may be."""
-        known = [self._knows(message.topic) for message in messages]
-        if not any(known):
+        if self._ours.only(messages.topics, messages.rows) == 0:
             yield False, messages
             return
-        for ours, run in groupby(zip(known, messages, strict=True), key=itemgetter(0)):
-            yield ours, [message for _, message in run]
+        ours = self._ours.of(messages.topics, messages.rows)
+        ends = [*(np.flatnonzero(np.diff(ours)) + 1).tolist(), len(messages)]
+        first = 0
+        for last in ends:
+            yield bool(ours[first]), messages[first:last]
+            first = last
 
     def apply(self, message: Message, graph: Graph) -> tuple[list[Event], list[Outgoing]]:
         """Do what the message says: the events of it, and the answer when it is a command.
@@ -126,15 +130,6 @@ class Control:
             "Control message is not understood",
             extra={"facts": {"reason": reason, "topic": message.topic}},
         )
-
-    def _knows(self, topic: str) -> bool:
-        known = self._known.get(topic)
-        if known is None:
-            known = self._is_ours(topic)
-            if len(self._known) > 100_000:
-                self._known.clear()
-            self._known[topic] = known
-        return known
 
     def _is_ours(self, topic: str) -> bool:
         return (

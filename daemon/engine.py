@@ -5,12 +5,14 @@ processing time (`pipelines.graph.TICK_NS`), before the first message that arriv
 so the same messages with the same times of arrival give the same events however they are cut.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from config.model import Gateway
 from config.topics import TopicFilter
+from daemon.bulk import Bulk
 from daemon.clock import Clock
 from daemon.control import Control
 from daemon.decode.reader import SourceReader
@@ -20,6 +22,7 @@ from daemon.inbox import Inbox
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import TOPICS_KEPT_MAX, Message, Outgoing
 from daemon.outlet import Done, Outlet, volatile
+from daemon.topics import Topics
 from pipelines.events import Event
 from pipelines.graph import TICK_NS, Graph
 from pipelines.order import DUPLICATE, FUTURE, LATE, USED
@@ -67,7 +70,9 @@ class Engine:
         self._made_volatile: list[Outgoing] = []
         self._identified: dict[str, bool] = {}
         self.canary_topic = ""
-        """Messages on it are our own, and end here."""
+        """Messages on it are our own, and end here; they come one by one."""
+        self._topics = Topics()
+        """Of messages that come one by one."""
         self.on_canary: Callable[[bytes], None] = _ignore
         self._adopt(graph)
 
@@ -82,7 +87,8 @@ class Engine:
             until = self.ticked_ns - 1  # before all of them: so a replay knows it, too
         else:
             # While more wait in the inbox, time has come no further than the last one taken.
-            until = taken[-1].arrival_ns if len(self.inbox) and taken else self.clock.now_ns()
+            behind = len(taken) > 0 and len(self.inbox) > 0
+            until = taken[-1].arrival_ns if behind else self.clock.now_ns()
         messages = self.outlet.fresh(self._without_canary(taken))
         self.run(messages, until, taken)
         return len(taken)
@@ -100,14 +106,15 @@ class Engine:
         `taken`: the same and others that are to be acknowledged with them. `ticks`: where they were
         when messages of volatile sources stood between these.
         """
-        if self.recording and (messages or until_ns >= self.ticked_ns + TICK_NS):
+        if self.recording and (len(messages) or until_ns >= self.ticked_ns + TICK_NS):
             self.recording.turn(messages, until_ns)
         told: list[Event] = []
         made_at: list[int] = []
-        parts = self._parts(messages, until_ns) if ticks is None else _cut(messages, ticks)
+        bulk = self._in_bulk(messages)
+        parts = self._parts(bulk, until_ns) if ticks is None else _cut(bulk, ticks)
         for part, tick_ns in parts:
-            if part:
-                told += self._take(part, backlog=part[-1].arrival_ns > until_ns)
+            if len(part):
+                told += self._take(part, backlog=int(part.arrival_ns[-1]) > until_ns)
             else:
                 made_at.append(tick_ns)
                 self.ticked_ns = tick_ns
@@ -198,8 +205,15 @@ class Engine:
 
     # --- inside --------------------------------------------------------------------------
 
+    def _in_bulk(self, messages: Sequence[Message]) -> Bulk:
+        if isinstance(messages, Bulk):
+            return messages
+        if len(self._topics) > TOPICS_KEPT_MAX:
+            self._topics = Topics()
+        return Bulk.of(messages, self._topics)
+
     def _without_canary(self, taken: Sequence[Message]) -> Sequence[Message]:
-        if not self.canary_topic or self.canary_topic not in {m.topic for m in taken}:
+        if isinstance(taken, Bulk) or self.canary_topic not in {m.topic for m in taken}:
             return taken
         ours = [m for m in taken if m.topic == self.canary_topic]
         for message in ours:
@@ -226,7 +240,7 @@ class Engine:
             for name, stage in graph.sources.items()
         }
 
-    def _take(self, messages: Sequence[Message], *, backlog: bool) -> list[Event]:
+    def _take(self, messages: Bulk, *, backlog: bool) -> list[Event]:
         """What comes of these messages, samples and commands in the order of their arrival."""
         told: list[Event] = []
         for control, some in self._control.runs(messages):
@@ -244,24 +258,22 @@ class Engine:
                 told += self.graph.run(read)
         return told
 
-    def _parts(
-        self, messages: Sequence[Message], until_ns: int
-    ) -> Iterator[tuple[Sequence[Message], int]]:
+    def _parts(self, messages: Bulk, until_ns: int) -> Iterator[tuple[Bulk, int]]:
         """Messages cut where ticks fall between them: (messages, 0) and (nothing, tick)."""
-        first = 0
-        if messages and until_ns < self.ticked_ns + TICK_NS:
+        first, n, arrival_ns = 0, len(messages), messages.arrival_ns
+        if n and until_ns < self.ticked_ns + TICK_NS:
             yield messages, 0
             return
-        while first < len(messages):
+        while first < n:
             due = self.ticked_ns + TICK_NS
-            last = bisect_left(messages, due, first, key=lambda m: m.arrival_ns)
+            last = first + int(np.searchsorted(arrival_ns[first:], due))
             if last == first:
-                yield (), messages[first].arrival_ns // TICK_NS * TICK_NS
+                yield messages[:0], int(arrival_ns[first]) // TICK_NS * TICK_NS
             else:
                 yield messages[first:last], 0
             first = last
         if until_ns >= self.ticked_ns + TICK_NS:
-            yield (), until_ns // TICK_NS * TICK_NS
+            yield messages[:0], until_ns // TICK_NS * TICK_NS
 
     def _hand_on(self, told: Sequence[Event]) -> None:
         for event in told:
@@ -282,16 +294,14 @@ class Engine:
             self.ledger.gauge(Gauge.SAMPLES_BUFFERED, stage.reorder.held, source=name)
 
 
-def _cut(
-    messages: Sequence[Message], ticks: Sequence[int]
-) -> Iterator[tuple[Sequence[Message], int]]:
+def _cut(messages: Bulk, ticks: Sequence[int]) -> Iterator[tuple[Bulk, int]]:
     """Messages cut where these ticks fall, in the form of `_parts`."""
     first = 0
     for tick_ns in ticks:
-        last = bisect_left(messages, tick_ns, first, key=lambda m: m.arrival_ns)
+        last = first + int(np.searchsorted(messages.arrival_ns[first:], tick_ns))
         if last > first:
             yield messages[first:last], 0
-        yield (), tick_ns
+        yield messages[:0], tick_ns
         first = last
     if first < len(messages):
         yield messages[first:], 0

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
+from daemon.bulk import Bulk, joined
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import Message
 
@@ -15,19 +16,19 @@ class Inbox:
         self.messages_max = messages_max
         self.bytes_max = bytes_max
         self._ledger = ledger
-        self._queue: deque[Message] = deque()
+        self._queue: deque[Message | Bulk] = deque()
         self._arrived = threading.Event()
         self._waiting = False
         # Each number has one writer: no lock between the two threads.
         self._received = 0
-        self._bytes_in = 0
-        self._bytes_out = 0
+        self._put = self._taken = 0
+        self._bytes_in = self._bytes_out = 0
         ledger.watch(Count.MESSAGES_RECEIVED, lambda: self._received)
-        ledger.watch(Gauge.INBOX_MESSAGES, lambda: len(self._queue))
+        ledger.watch(Gauge.INBOX_MESSAGES, lambda: len(self))
         ledger.watch(Gauge.INBOX_BYTES, lambda: self._bytes_in - self._bytes_out)
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._put - self._taken
 
     def has_room(self) -> bool:
         """Would the next message be taken? A transport that can wait asks before it reads."""
@@ -37,15 +38,12 @@ class Inbox:
         """How many messages would be taken."""
         if self._bytes_in - self._bytes_out >= self.bytes_max:
             return 0
-        return max(0, self.messages_max - len(self._queue))
+        return max(0, self.messages_max - len(self))
 
-    def put_all(self, messages: Sequence[Message]) -> None:
-        """Queue as many as there is `room` for."""
+    def put_all(self, messages: Bulk) -> None:
+        """Queue some, for which there is `room`."""
         self._received += len(messages)
-        self._bytes_in += sum([len(m[1]) + len(m[0]) for m in messages])
-        self._queue.extend(messages)
-        if self._waiting:
-            self._arrived.set()
+        self._queue_up(messages, len(messages), messages.size_bytes)
 
     def put(self, message: Message) -> bool:
         """Queue one message; False, and counted as rejected, when there is no room.
@@ -56,21 +54,18 @@ class Inbox:
         if not self.has_room():
             self._ledger.count(Count.MESSAGES_REJECTED, reason=Reason.INBOX_FULL)
             return False
-        self._bytes_in += len(message.payload) + len(message.topic)
-        self._queue.append(message)
-        if self._waiting:
-            self._arrived.set()
+        self._queue_up(message, 1, len(message.payload) + len(message.topic))
         return True
 
     def put_own(self, message: Message) -> None:
         """Queue a message of ours that nobody sent: it counts nowhere and always has room."""
-        self._bytes_in += len(message.payload) + len(message.topic)
-        self._queue.append(message)
-        if self._waiting:
-            self._arrived.set()
+        self._queue_up(message, 1, len(message.payload) + len(message.topic))
 
-    def drain(self, most: int, wait_s: float = 0.0) -> list[Message]:
-        """Take up to `most` messages; when there is none, wait up to `wait_s` for the first."""
+    def drain(self, most: int, wait_s: float = 0.0) -> Sequence[Message]:
+        """Take up to `most` messages; when there is none, wait up to `wait_s` for the first.
+
+        Those that came in bulk and those that did not are not taken together.
+        """
         queue = self._queue
         if not queue and wait_s > 0:
             self._waiting = True
@@ -78,12 +73,52 @@ class Inbox:
                 self._arrived.wait(wait_s)
             self._waiting = False
             self._arrived.clear()
-        n = min(len(queue), most)
-        take = queue.popleft
-        messages = [take() for _ in range(n)]
-        self._bytes_out += sum([len(m[1]) + len(m[0]) for m in messages])
-        return messages
+        if not queue:
+            return []
+        taken: Sequence[Message]
+        if isinstance(queue[0], Bulk):
+            taken = in_bulk = self._next_bulk(most)
+            size = in_bulk.size_bytes
+        else:
+            taken = self._next_messages(most)
+            size = sum([len(m[1]) + len(m[0]) for m in taken])
+        self._taken += len(taken)
+        self._bytes_out += size
+        return taken
 
     def wake(self) -> None:
         """End a wait of `drain` now, though nothing has arrived."""
         self._arrived.set()
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _queue_up(self, what: Message | Bulk, messages: int, size: int) -> None:
+        # First the numbers: who drains must not make them negative.
+        self._bytes_in += size
+        self._put += messages
+        self._queue.append(what)
+        if self._waiting:
+            self._arrived.set()
+
+    def _next_messages(self, most: int) -> list[Message]:
+        queue, found = self._queue, list[Message]()
+        while queue and len(found) < most and not isinstance(head := queue[0], Bulk):
+            found.append(head)
+            queue.popleft()
+        return found
+
+    def _next_bulk(self, most: int) -> Bulk:
+        queue = self._queue
+        parts, n = list[Bulk](), 0
+        while queue and n < most:
+            head = queue[0]
+            if not isinstance(head, Bulk) or (parts and not head.goes_on(parts[0])):
+                break
+            parts.append(head)
+            n += len(head)
+            queue.popleft()
+        found = joined(parts)
+        if n > most:
+            queue.appendleft(found[most:])
+            return found[:most]
+        return found

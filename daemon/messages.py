@@ -6,6 +6,14 @@ from typing import Final, Literal, NamedTuple
 TOPICS_KEPT_MAX: Final = 200_000
 """Topics of which something is remembered, wherever that is; then all are forgotten."""
 
+COLUMNS: Final = 8
+FIRST, PACKET_ID, TOPIC, TOPIC_END, PROPERTIES, PAYLOAD, END, NUMBER = range(COLUMNS)
+"""Of a packet in bulk: its first byte; packet id or 0; where in the bytes its topic begins and ends,
+its properties from `PROPERTIES` to `PAYLOAD`, and its payload from there to `END`; the number of its
+topic. Of a PUBACK, `TOPIC` is its reason code."""
+AGAIN, QOS, RETAIN = 8, 6, 1
+"""Bits of the first byte."""
+
 
 class Message(NamedTuple):
     """One message as the transport delivered it."""

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from config.model import Limits, Source
+from daemon import topics
+from daemon.bulk import Bulk
 from daemon.decode.bulk.feed import Feed, feed_of
 from daemon.decode.contract import Wanted
 from daemon.messages import Message
+from daemon.topics import Topics
 from pipelines import warmup
 from pipelines.graph import Graph
 from pipelines.quota import Quota
@@ -17,12 +20,19 @@ Step = warmup.Step
 
 def steps(graph: Graph) -> Iterator[Step]:
     """What there is to compile for this graph and its sources; calls change no state."""
+    yield "topics", _topics
     yield "quota", _quota
     limits = graph.gateway.limits
     sources = graph.gateway.sources.values()
     if any(feed_of(source, Wanted.of(source, limits), limits) for source in sources):
         yield "decode", _decode
     yield from warmup.steps(graph)
+
+
+def _topics() -> None:
+    topics.warm_up()
+    bulk = Bulk.of([Message("warm/up", b"", 0, 0, 0)], Topics())
+    assert bulk.size_bytes
 
 
 def _quota() -> None:
@@ -35,6 +45,5 @@ def _decode() -> None:
     source, limits = Source(topic="warm/up"), Limits()
     feed = Feed(source, Wanted.of(source, limits), limits)
     feed.shapes.add_topic()
-    none = np.zeros(1, np.int64)
     message = Message(source.topic, b"", 0, 0, 0)
-    feed.read([message], none.astype(np.int32), none, none.astype(np.uint8))
+    feed.read(Bulk.of([message], Topics()), np.zeros(1, np.int32), np.zeros(1, np.uint8))

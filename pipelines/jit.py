@@ -14,7 +14,14 @@ from typing import Any, Final
 NO_CACHE: set[str] = set()
 """Names of kernels that compile at each start because the cache directory is not usable."""
 
-HOMES: Final = ("pipelines", "daemon/decode", "daemon/transport/frames.py")
+HOMES: Final = (
+    "pipelines",
+    "daemon/decode",
+    "daemon/transport/frames.py",
+    "daemon/bulk.py",
+    "daemon/topics.py",
+    "daemon/messages.py",
+)
 """Folders and files beside each other in which kernels stand, and what they call."""
 
 

@@ -13,6 +13,7 @@ from daemon.ledger import Ledger
 from daemon.messages import Message
 from pipelines.quota import Quota
 from pipelines.series import SeriesTable
+from tests.bulks import bulk
 
 ARRIVAL = 1_800_000_000 * 10**9
 TOPIC = "plant/{site}/{device}/#"
@@ -28,6 +29,10 @@ class Side:
 
     def read(self, messages, backlog):
         """What came of these messages, in terms that can be compared to the bit."""
+        return self.read_raw(bulk(*messages), backlog=backlog)
+
+    def read_raw(self, messages, *, backlog=False):
+        """The same of messages by column."""
         with patch.object(tally.log, "warning") as warning:
             found = self.reader.read(messages, backlog=backlog)
         said = [(call.args, call.kwargs) for call in warning.call_args_list]

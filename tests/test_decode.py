@@ -20,6 +20,7 @@ from daemon.ledger import Count, Ledger
 from daemon.messages import Message
 from pipelines.quota import Quota
 from pipelines.series import SeriesTable
+from tests.bulks import bulk
 
 T = 1_700_000_000_000
 ARRIVAL = 1_800_000_000 * 10**9
@@ -43,7 +44,7 @@ class Rig:
         """[(channel, t_ns, value)] of these payloads."""
         raw = [p if isinstance(p, bytes) else p.encode() for p in payloads]
         found = self.reader.read(
-            [Message(topic, p, 1, i + 1, ARRIVAL + i, retain) for i, p in enumerate(raw)]
+            bulk(*[Message(topic, p, 1, i + 1, ARRIVAL + i, retain) for i, p in enumerate(raw)])
         )
         self.ledger.count(Count.MESSAGES_RECEIVED, len(raw))
         assert found.series.dtype == np.int32
@@ -256,7 +257,7 @@ def test_a_new_reader_on_the_same_table_goes_on_with_its_rows_and_its_limits():
     rig = Rig(limits=Limits(series_per_device_max=2))
     rig.read('{"a":1,"b":2}')
     again = rig.new_reader()
-    found = again.read([Message("plant/north/b7", b'{"b":1,"c":2}', 1, 1, ARRIVAL)])
+    found = again.read(bulk(Message("plant/north/b7", b'{"b":1,"c":2}', 1, 1, ARRIVAL)))
     assert found.series.tolist() == [1]
 
 
@@ -426,7 +427,7 @@ def routed(sources, *topics):
     ledger = Ledger()
     router = Router({n: Source(topic=t) for n, t in sources.items()}, ledger)
     messages = [Message(t, b"", 1, i + 1, i) for i, t in enumerate(topics)]
-    parts = {n: [m.topic for m in part] for n, part in router.split(messages)}
+    parts = {n: [m.topic for m in part] for n, part in router.split(bulk(*messages))}
     return parts, ledger
 
 

@@ -11,7 +11,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from daemon.messages import Outgoing
+from daemon.bulk import Origin
+from daemon.messages import COLUMNS, END, FIRST, Outgoing
 from daemon.transport import frames, lane, lane_check
 from daemon.transport.intake import Intake
 from daemon.transport.lane import LaneClient
@@ -111,9 +112,9 @@ def by_lane(pieces, protocol, *, room=10_000, into=True):
     intake = Intake(w)
 
     def put(data, rows):
-        rows = rows[rows[:, frames.FIRST] != frames.PUBACK]
+        rows = rows[rows[:, FIRST] != frames.PUBACK]
         try:
-            intake.put(data, rows, 1, 1, known=True)
+            intake.put(data, rows, Origin(1, 1, resumed=True))
         finally:
             drain()
 
@@ -253,10 +254,11 @@ def test_arrivals_never_go_back_and_are_never_the_same():
         publish(Outgoing("a", b"x", 0, False, "alert"), 0, 0, retain=False, v5=True)
         for _ in range(9)
     )
-    out = np.zeros((9, frames.COLUMNS), np.int32)
+    out = np.zeros((9, COLUMNS), np.int32)
+    text = np.frombuffer(bytearray(data), np.uint8)
     for _ in range(3):
-        frames.scan(np.frombuffer(data, np.uint8), 0, len(data), 9, out, v5=True)
-        intake.put(data, out, 1, 1, known=False)
+        frames.scan(text, 0, len(data), 9, out, v5=True)
+        intake.put(text, out, Origin(1, 1))
     times = [m.arrival_ns for m in w.inbox.drain(100)]
     assert len(times) == 27
     assert all(a < b for a, b in pairwise(times))
@@ -349,7 +351,10 @@ def test_properties_that_are_malformed_are_refused(wrong):
 
 
 def test_acknowledgements_are_packets_one_after_the_other():
-    assert pubacks([1, 258, 65_535]) == b"\x40\x02\x00\x01\x40\x02\x01\x02\x40\x02\xff\xff"
+    assert (
+        pubacks(np.array([1, 258, 65_535], np.int32))
+        == b"\x40\x02\x00\x01\x40\x02\x01\x02\x40\x02\xff\xff"
+    )
 
 
 @pytest.fixture
@@ -368,7 +373,7 @@ def test_a_paho_with_which_lanes_do_not_work_is_found_out(fresh_check, monkeypat
     elif what == "another socket":
         monkeypatch.setattr(LaneClient, "_create_socket", Client._create_socket)
     else:
-        monkeypatch.setattr(lane.Lane, "take", lambda self, most: (b"", self._out[:0]))
+        monkeypatch.setattr(lane.Lane, "take", lambda self, most: (self._data, self._out[:0]))
     assert not lane_check.lane_works()
     assert "Packets go through paho one by one" in caplog.text
 
@@ -421,6 +426,6 @@ def test_its_buffer_holds_what_it_must_and_no_more():
     client, _ = connected(LaneClient, Wire(pieces), V5)
     taken = []
     while client.socket() is not None:
-        client.lane.read(client, lambda: 10, lambda _, rows: taken.extend(rows[:, frames.END]))
+        client.lane.read(client, lambda: 10, lambda _, rows: taken.extend(rows[:, END]))
         assert len(client.lane._data) <= 2 * lane.WHOLE_BYTES_MAX
     assert len(taken) == len(sizes)

@@ -11,6 +11,7 @@ from config.model import Limits
 from daemon.ledger import Count
 from daemon.messages import Message
 from pipelines.quota import SETTLE_NS, Quota
+from tests.bulks import bulk
 from tests.restarts import again
 from tests.test_decode import ARRIVAL, Rig
 from tests.wired import S, Wired
@@ -21,7 +22,9 @@ MS = 1_000_000
 def sent(rig, arrivals_ns, topic="plant/north/b7", body=b'{"a":1}'):
     """Which of the messages that arrive then are taken."""
     read = rig.reader.read
-    return [read([Message(topic, body, 1, 1, ARRIVAL + t)]).series.size > 0 for t in arrivals_ns]
+    return [
+        read(bulk(Message(topic, body, 1, 1, ARRIVAL + t))).series.size > 0 for t in arrivals_ns
+    ]
 
 
 def test_one_device_gets_its_burst_and_then_its_rate():
@@ -61,10 +64,12 @@ def test_it_is_a_token_bucket_however_messages_are_cut(gaps, rate, burst, size, 
         part = arrivals[first : first + size]
         bodies = [b'{"a":%d}' % (first + i) for i in range(len(part))]
         read = rig.reader.read(
-            [
-                Message("plant/north/b7", body, 1, 1, ARRIVAL + at)
-                for at, body in zip(part, bodies, strict=True)
-            ]
+            bulk(
+                *[
+                    Message("plant/north/b7", body, 1, 1, ARRIVAL + at)
+                    for at, body in zip(part, bodies, strict=True)
+                ]
+            )
         )
         found += [int(v) for v in read.value]
         if restarts:  # with what is kept of the buckets, and nothing else

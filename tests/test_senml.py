@@ -12,6 +12,7 @@ from daemon.ledger import Count, Ledger, Reason
 from daemon.messages import Message
 from pipelines.quota import Quota
 from pipelines.series import SeriesTable
+from tests.bulks import bulk
 
 S = 1_000_000_000
 ARRIVAL = 1_600_000_000 * S
@@ -28,7 +29,7 @@ class Read:
         spec, limits = Source.model_validate(source), Limits()
         reader = SourceReader("s", spec, table, Quota(limits), limits, self.ledger)
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        out = reader.read([Message("d/x", body, 0, 0, ARRIVAL)])
+        out = reader.read(bulk(Message("d/x", body, 0, 0, ARRIVAL)))
         names = [dict(table.labels(row))["channel"] for row in out.series]
         self.t_ns = out.t_ns.tolist()
         self.rows = list(zip(names, (out.t_ns / S).tolist(), out.value.tolist(), strict=True))

@@ -2,16 +2,16 @@
 
 from array import array
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from config.model import Limits, Source
 from config.topics import TopicFilter
+from daemon.bulk import Bulk
 from daemon.decode import DECODERS
 from daemon.decode.bulk.feed import Feed, Found, feed_of
-from daemon.decode.bulk.scan import REFUSED, UNMET
+from daemon.decode.bulk.scan import READ, REFUSED, UNMET
 from daemon.decode.contract import (
     Absolute,
     Decode,
@@ -23,8 +23,9 @@ from daemon.decode.contract import (
 from daemon.decode.tally import Tally
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Ledger, Reason
-from daemon.messages import Message
-from pipelines.batch import I4, I8, U1
+from daemon.messages import NUMBER, Message
+from daemon.topics import ByTopic
+from pipelines.batch import I4, U1
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.quota import FAR_NS, Device, Quota
 from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
@@ -32,7 +33,6 @@ from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_cha
 SEQ_MAX: Final = 2**63 - 1
 MESSAGES_MIN: Final = 12
 """Fewer cost more in bulk: the calls of kernels alone are worth ten."""
-_TOPIC, _ARRIVAL_NS = itemgetter(0), itemgetter(4)
 _NAN: Final = float("nan")
 
 
@@ -78,6 +78,8 @@ class SourceReader:
         self._past_ns, self._bytes_max = source.past_max, limits.message_bytes_max
         self._topics: dict[str, int] = {}
         """Topic → its number."""
+        self._mine = ByTopic(_unmet)
+        """The same by the numbers that topics have in bulk; negative before they are met."""
         self._devices: list[Device] = []
         """By number of the topic, as are the places of their buckets."""
         self._buckets = array("i")
@@ -85,28 +87,29 @@ class SourceReader:
         """Series of each device."""
         self._count_series()
 
-    def read(self, messages: Sequence[Message], *, backlog: bool = False) -> Arrivals:
+    def read(self, messages: Bulk, *, backlog: bool = False) -> Arrivals:
         """Samples in the order of arrival; NaN where a listed channel holds no number.
 
         `backlog`: the broker has kept them for us, so how fast they come says nothing of devices.
         """
-        if not messages:
+        if not len(messages):
             return new_arrivals(0)
         if self._renumbered != self._table.renumbered:
             self._forget()
             self._count_series()
-        full_ns = FAR_NS if backlog else messages[0].arrival_ns - self._quota.each_ns
+        arrival_ns = messages.arrival_ns
+        full_ns = FAR_NS if backlog else int(arrival_ns[0]) - self._quota.each_ns
         if len(messages) < MESSAGES_MIN:
             found = self._read_few(messages, full_ns)
         else:
             found = self._read_many(messages, full_ns)
-        self._quota.at(messages[-1].arrival_ns)
+        self._quota.at(int(arrival_ns[-1]))
         self._tally.close(len(messages), found.series.size)
         return found
 
     # --- inside --------------------------------------------------------------------------
 
-    def _read_few(self, messages: Sequence[Message], full_ns: int) -> Arrivals:
+    def _read_few(self, messages: Bulk, full_ns: int) -> Arrivals:
         out = _Columns([], [], [], [], [])
         for message in messages:
             topic = self._topics.get(message.topic)
@@ -117,24 +120,24 @@ class SourceReader:
                 self._read_one(message, device, out)
         return out.arrays()
 
-    def _read_many(self, messages: Sequence[Message], full_ns: int) -> Arrivals:
+    def _read_many(self, messages: Bulk, full_ns: int) -> Arrivals:
         feed = self._feed if self._feed is not None and self._feed.takes(len(messages)) else None
         parts = []
         first = 0
         while first < len(messages):
-            topics = self._topics_of(messages[first:] if first else messages)
-            part = messages[first : first + topics.size]
-            arrival_ns = np.fromiter(map(_ARRIVAL_NS, part), np.int64, topics.size)
+            rest = messages[first:] if first else messages
+            topics = self._topics_of(rest)
+            part = rest if topics.size == len(rest) else rest[: topics.size]
             buckets = np.frombuffer(self._buckets, np.int32)[topics]
-            refused = self._quota.refused(buckets, arrival_ns, full_ns)
+            refused = self._quota.refused(buckets, part.arrival_ns, full_ns)
             if feed is None:
                 parts.append(self._read_part(part, topics, refused))
             else:
-                parts.append(self._read_in_bulk(feed, part, topics, arrival_ns, refused))
+                parts.append(self._read_in_bulk(feed, part, topics, refused))
             first += topics.size
         return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _read_part(self, messages: Sequence[Message], topics: I4, refused: U1) -> Arrivals:
+    def _read_part(self, messages: Bulk, topics: I4, refused: U1) -> Arrivals:
         out, devices, read = _Columns([], [], [], [], []), self._devices, self._read_one
         for message, topic, too_much in zip(
             messages, topics.tolist(), refused.tolist(), strict=True
@@ -145,18 +148,17 @@ class SourceReader:
                 read(message, devices[topic], out)
         return out.arrays()
 
-    def _read_in_bulk(
-        self, feed: Feed, messages: Sequence[Message], topics: I4, arrival_ns: I8, refused: U1
-    ) -> Arrivals:
+    def _read_in_bulk(self, feed: Feed, messages: Bulk, topics: I4, refused: U1) -> Arrivals:
         """The same by a kernel, and by `_read_one` where the kernel leaves a message to it."""
-        found = feed.read(messages, topics, arrival_ns, refused)
+        found = feed.read(messages, topics, refused)
         self._tally.unknown += found.unknown
-        odd = np.flatnonzero(found.fate)
-        if not odd.size:
+        if not found.odd:
             return found.samples
+        odd = np.flatnonzero(found.fate)
         out, owner, left, learnt = _Columns([], [], [], [], []), [], 0, set()
-        for i, fate in zip(odd.tolist(), found.fate[odd].tolist(), strict=True):
-            message, topic = messages[i], int(topics[i])
+        whole = messages.where(found.fate != READ)
+        for i, message in zip(odd.tolist(), whole, strict=True):
+            fate, topic = found.fate[i], int(topics[i])
             if fate == REFUSED:
                 self._tally.reject(Reason.RATE_LIMITED, message)
                 continue
@@ -253,22 +255,24 @@ class SourceReader:
         slow = time_ns(value, self._unit)
         return Reason.BAD_TIME if slow is None else slow
 
-    def _topics_of(self, messages: Sequence[Message]) -> I4:
+    def _topics_of(self, messages: Bulk) -> I4:
         """Numbers of the topics of these messages; of fewer, where topics must be forgotten."""
-        try:
-            return np.fromiter(
-                map(self._topics.__getitem__, map(_TOPIC, messages)), np.int32, len(messages)
-            )
-        except KeyError:
-            numbers: list[int] = []
-        for message in messages:
-            number = self._topics.get(message.topic)
+        theirs = messages.rows[:, NUMBER]
+        mine = self._mine.table(messages.topics)
+        numbers = mine[theirs]
+        unmet = np.flatnonzero(numbers < 0)
+        for i in unmet.tolist():
+            name = messages.topics.names[theirs[i]]
+            number = self._topics.get(name)
             if number is None:
-                if numbers and self._is_full():
-                    break
-                number = self._meet(message.topic)
-            numbers.append(number)
-        return np.array(numbers, np.int32)
+                if i and self._is_full():
+                    return numbers[:i]
+                if self._is_full():
+                    self._forget()
+                    return self._topics_of(messages)
+                number = self._meet(name)
+            numbers[i] = mine[theirs[i]] = number
+        return numbers
 
     def _is_full(self) -> bool:
         return max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max
@@ -302,6 +306,16 @@ class SourceReader:
             self._feed.shapes.add_topic()
         return number
 
+    def _forget(self) -> None:
+        """Meet all topics anew."""
+        self._topics.clear()
+        self._mine = ByTopic(_unmet)
+        self._devices.clear()
+        self._buckets = array("i")
+        if self._feed is not None:
+            self._feed.shapes.clear()
+        self._quota.forget(self._limits.series_max)
+
     def _series(self, device: Device, channel: str, now_ns: int) -> int:
         """Row of a channel that this device has not shown before; FULL, counted, when refused."""
         labels = make_labels({**device.labels, "channel": channel})
@@ -326,6 +340,10 @@ class SourceReader:
             reason = Reason.SERIES_FULL
         self._tally.drop(reason)
         return FULL
+
+
+def _unmet(_topic: str) -> int:
+    return -1
 
 
 def _merged(found: Found, others: Arrivals, owner: Sequence[int]) -> Arrivals:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -16,11 +14,21 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.ledger import Reason
-from daemon.messages import Message, Outgoing
+from daemon.messages import (
+    END,
+    FIRST,
+    PACKET_ID,
+    PAYLOAD,
+    RETAIN,
+    TOPIC,
+    TOPIC_END,
+    Message,
+    Outgoing,
+)
 from daemon.outbox import Parcel
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
-from daemon.transport.frames import END, FIRST, PACKET_ID, PAYLOAD, PUBACK, TOPIC, TOPIC_END
+from daemon.transport.frames import PUBACK
 from daemon.transport.ingest import FILTERS_PER_SUBSCRIBE
 from daemon.transport.lane import ROWS_MAX, LaneClient
 from daemon.transport.lane_check import lane_works
@@ -28,6 +36,7 @@ from daemon.transport.link import Link
 from daemon.transport.loss import Loss
 from daemon.transport.packets import publish
 from daemon.transport.port import Wiring
+from pipelines.batch import I4, U1
 
 log = logging.getLogger(__name__)
 
@@ -238,13 +247,14 @@ class Egress(Link):
                 extra={"facts": {"reason": refused[0], "filters": len(refused)}},
             )
 
-    def _take(self, data: bytes, rows: NDArray[np.int32]) -> None:
+    def _take(self, data: U1, rows: I4) -> None:
         for row in rows.tolist():
             if row[FIRST] == PUBACK:
                 self._answers.append((row[PACKET_ID], row[TOPIC]))
             else:
-                topic, payload = data[row[TOPIC] : row[TOPIC_END]], data[row[PAYLOAD] : row[END]]
-                self._recalled(topic.decode(errors="replace"), payload, retain=bool(row[FIRST] & 1))
+                topic = data[row[TOPIC] : row[TOPIC_END]].tobytes().decode(errors="replace")
+                payload = data[row[PAYLOAD] : row[END]].tobytes()
+                self._recalled(topic, payload, retain=bool(row[FIRST] & RETAIN))
 
     def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         self._recalled(message.topic, bytes(message.payload), retain=message.retain)

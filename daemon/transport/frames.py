@@ -9,14 +9,21 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.messages import (
+    COLUMNS,
+    END,
+    FIRST,
+    PACKET_ID,
+    PAYLOAD,
+    PROPERTIES,
+    QOS,
+    TOPIC,
+    TOPIC_END,
+)
 from pipelines.jit import kernel
 
 MORE, FULL, OTHER = 0, 1, 2
 """Why a scan has ended: the next packet is not whole, there is no room, it is not for us."""
-COLUMNS: Final = 7
-FIRST, PACKET_ID, TOPIC, TOPIC_END, PROPERTIES, PAYLOAD, END = range(COLUMNS)
-"""First byte; packet id or 0; offsets from the first packet on: of the topic, of the properties
-from `PROPERTIES` to `PAYLOAD`, of the payload. Of a PUBACK, `TOPIC` is its reason code."""
 HEADER_BYTES_MAX: Final = 5
 PUBACK: Final = 0x40
 
@@ -58,7 +65,7 @@ def puback_(data: NDArray[np.uint8], body: int, stop: int, out: NDArray[np.int32
 
 @kernel
 def publish_(
-    data: NDArray[np.uint8], body: int, stop: int, base: int, v5: int, out: NDArray[np.int32]
+    data: NDArray[np.uint8], body: int, stop: int, v5: int, out: NDArray[np.int32]
 ) -> bool:
     """Put a PUBLISH into a row, of which `FIRST` is there; False when it is malformed."""
     if stop - body < 3:
@@ -66,7 +73,7 @@ def publish_(
     topic = body + 2
     topic_end = topic + (int(data[body]) << 8 | int(data[body + 1]))
     payload, packet_id = topic_end, 0
-    if out[FIRST] & 6:
+    if out[FIRST] & QOS:
         if payload + 2 > stop:
             return False
         packet_id = int(data[payload]) << 8 | int(data[payload + 1])
@@ -79,8 +86,8 @@ def publish_(
         payload = properties + size
     if payload > stop or topic_end == topic:
         return False
-    out[PACKET_ID], out[TOPIC], out[TOPIC_END] = packet_id, topic - base, topic_end - base
-    out[PROPERTIES], out[PAYLOAD], out[END] = properties - base, payload - base, stop - base
+    out[PACKET_ID], out[TOPIC], out[TOPIC_END] = packet_id, topic, topic_end
+    out[PROPERTIES], out[PAYLOAD], out[END] = properties, payload, stop
     return True
 
 
@@ -89,7 +96,7 @@ def scan_(
     data: NDArray[np.uint8], at: int, end: int, v5: int, most: int, out: NDArray[np.int32]
 ) -> tuple[int, int, int, int]:
     """`Scan` of data[at:end], at most `most` packets, into rows of `out`: (most, COLUMNS)."""
-    row, base = 0, at
+    row = 0
     while True:
         if end - at < 2:
             return row, at, MORE, 0
@@ -111,7 +118,7 @@ def scan_(
         if first == PUBACK:
             good = puback_(data, body, stop, out[row])
         else:
-            good = publish_(data, body, stop, base, v5, out[row])
+            good = publish_(data, body, stop, v5, out[row])
         if not good:
             return row, at, OTHER, stop - at
         row += 1

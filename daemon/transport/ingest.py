@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from daemon.bulk import Bulk, Origin
 from daemon.ledger import Count
-from daemon.messages import Message
+from daemon.messages import FIRST, PACKET_ID, Message
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
+from daemon.transport.frames import PUBACK
 from daemon.transport.intake import Intake
 from daemon.transport.lane import LaneClient
 from daemon.transport.lane_check import lane_works
@@ -24,6 +25,7 @@ from daemon.transport.link import Link
 from daemon.transport.loss import Loss
 from daemon.transport.packets import pubacks
 from daemon.transport.port import Wiring
+from pipelines.batch import I4, U1
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +69,18 @@ class Ingest(Link):
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Queue acknowledgements, in order; those of earlier connections are left out."""
         epoch = self.epoch
-        mids = [m[3] for m in messages if m[2] and m[6] == epoch]
-        stale = sum([1 for m in messages if m[2]]) - len(mids)
-        if stale:
-            self.wiring.ledger.count(Count.ACKNOWLEDGEMENTS_STALE, stale)
-        if mids:
+        if isinstance(messages, Bulk):
+            owed = messages.rows[messages.qos > 0, PACKET_ID]
+            mids = owed if messages.origin.epoch == epoch else owed[:0]
+        else:
+            owed = np.array([m[3] for m in messages if m[2]], np.int32)
+            mids = np.array([m[3] for m in messages if m[2] and m[6] == epoch], np.int32)
+        if mids.size < owed.size:
+            self.wiring.ledger.count(Count.ACKNOWLEDGEMENTS_STALE, owed.size - mids.size)
+        if mids.size:
             self._acks.append((epoch, pubacks(mids)))
-            self.wake()
+            if len(self._acks) == 1:  # else the thread has been woken, and has not looked yet
+                self.wake()
 
     def note_session(self, number: int) -> None:
         """Subscribe in this session: it is on disk that it is a new one."""
@@ -180,9 +187,11 @@ class Ingest(Link):
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _take(self, data: bytes, rows: NDArray[np.int32]) -> None:
+    def _take(self, data: U1, rows: I4) -> None:
         self.lingers = True
-        self.intake.put(data, rows, self.epoch, self.session, known=self.session_present)
+        odd = rows[:, FIRST] == PUBACK  # we have published nothing here
+        origin = Origin(self.epoch, self.session, self.session_present)
+        self.intake.put(data, rows[~odd] if odd.any() else rows, origin)
 
     def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         self._moved += 1

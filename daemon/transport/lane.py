@@ -10,13 +10,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from daemon.transport.frames import COLUMNS, FULL, OTHER, scan
+from daemon.messages import COLUMNS
+from daemon.transport.frames import FULL, OTHER, scan
+from pipelines.batch import I4, U1
 
 READ_BYTES: Final = 256 * 1024
+"""At most at once."""
+ROOM_BYTES: Final = 1 << 20
+"""What is read into one piece of memory; messages stay in it for as long as somebody needs them."""
 WHOLE_BYTES_MAX: Final = 1 << 20
 """A packet that is bigger goes to paho, in pieces."""
 ROWS_MAX: Final = 4_096
@@ -34,8 +38,8 @@ class Lane:
         """Bytes that paho has read."""
         self.waits = False
         """Whether there are packets that have come and were not taken yet."""
-        self._data = bytearray(READ_BYTES)
-        self._view: NDArray[np.uint8] = np.frombuffer(self._data, np.uint8)
+        self._data = _memory(ROOM_BYTES)
+        self._view = self._data.data
         self._at = self._end = self._room = 0
         self._through = 0
         self._ended: OSError | None = None
@@ -55,16 +59,14 @@ class Lane:
         if self._eof or self._ended is not None:
             return False
         self._make_room()
-        room = len(self._data) - self._end
-        if not room:
-            return False
+        room = min(len(self._data) - 1 - self._end, READ_BYTES)
         try:
             if hasattr(self.inner, "recv_into"):
-                n = self.inner.recv_into(memoryview(self._data)[self._end :], room)
+                n = self.inner.recv_into(self._view[self._end : self._end + room], room)
             else:  # paho's websocket
                 piece = self.inner.recv(room)
                 n = len(piece)
-                self._data[self._end : self._end + n] = piece
+                self._view[self._end : self._end + n] = piece
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError as error:
@@ -74,18 +76,20 @@ class Lane:
         self._end += n
         return not self._eof
 
-    def take(self, most: int) -> tuple[bytes, NDArray[np.int32]]:
-        """Packets that are whole, at most `most`: bytes, and rows of `frames.COLUMNS` in them."""
+    def take(self, most: int) -> tuple[U1, I4]:
+        """Packets that are whole, at most `most`: bytes, and where they are in them.
+
+        The bytes stay as they are, the rows, of the columns in `messages`, until the next call.
+        """
         if self._through:
-            return b"", self._out[:0]
-        start = self._at
-        found = scan(self._view, start, self._end, min(most, ROWS_MAX), self._out, v5=self.v5)
+            return self._data, self._out[:0]
+        most = min(most, ROWS_MAX)
+        found = scan(self._data, self._at, self._end, most, self._out, v5=self.v5)
         self._at, self.waits = found.at, found.why == FULL
         # Not for us, or so big that our buffer shall not grow to hold it.
         self._through = found.size if found.why == OTHER or found.size > WHOLE_BYTES_MAX else 0
         self._room = found.size
-        data = bytes(memoryview(self._data)[start : found.at])
-        return data, self._out[: found.rows]
+        return self._data, self._out[: found.rows]
 
     @property
     def for_paho(self) -> bool:
@@ -96,7 +100,7 @@ class Lane:
         self,
         client: Client,
         room: Callable[[], int],
-        put: Callable[[bytes, NDArray[np.int32]], None],
+        put: Callable[[U1, I4], None],
     ) -> None:
         """Read until nothing more has come, or there is no room; `put` gets what `take` gives."""
         for _ in range(READS_PER_ROUND):
@@ -125,7 +129,7 @@ class Lane:
         """Bytes of the packet that is paho's."""
         if self._through:
             most = min(most, self._through)
-            piece = bytes(memoryview(self._data)[self._at : min(self._end, self._at + most)])
+            piece = bytes(self._view[self._at : min(self._end, self._at + most)])
             self._at += len(piece)
             if not piece and not (self._eof or self._ended):
                 piece = self.inner.recv(most)
@@ -148,16 +152,14 @@ class Lane:
     # --- inside --------------------------------------------------------------------------
 
     def _make_room(self) -> None:
-        """Have what is left at the front, and room for the packet that it begins."""
-        left, size = self._end - self._at, len(self._data)
-        short = size - self._end < READ_BYTES // 4 or size - self._at < self._room
-        if self._at and (left == 0 or short):
-            self._data[:left] = self._data[self._at : self._end]
-            self._at, self._end = 0, left
-        if size < self._room:
-            grown = bytearray(max(self._room, 2 * size))
-            grown[:left] = self._data[:left]
-            self._data, self._view = grown, np.frombuffer(grown, np.uint8)
+        """Have room for the packet that has begun, in other memory where this has none left."""
+        left, size = self._end - self._at, len(self._data) - 1
+        if size - self._end >= READ_BYTES // 4 and size - self._at >= self._room:
+            return
+        fresh = _memory(max(ROOM_BYTES, self._room))
+        fresh[:left] = self._data[self._at : self._end]
+        self._data, self._view = fresh, fresh.data
+        self._at, self._end = 0, left
 
 
 class LaneClient(Client):
@@ -172,3 +174,8 @@ class LaneClient(Client):
     def _create_socket(self) -> Any:
         self.lane = Lane(super()._create_socket(), v5=self.protocol == MQTTProtocolVersion.MQTTv5)
         return self.lane
+
+
+def _memory(size: int) -> U1:
+    """Zeros, of which the last stays one: nothing reads beyond it."""
+    return np.zeros(size + 1, np.uint8)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from daemon.transport.frames import FIRST, PACKET_ID
+from daemon.messages import FIRST, PACKET_ID
 from daemon.transport.lane import Lane, LaneClient
 
 log = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ MQTT 5, sections 1.5 (data types), 2.2.2 (properties), 3.3 and 3.4; MQTT 3.1.1, 
 """
 
 import struct
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from daemon.messages import Outgoing
+from pipelines.batch import I4
 
 _EXPIRY, _CONTENT_TYPE, _RESPONSE, _CORRELATION, _USER = 0x02, 0x03, 0x08, 0x09, 0x26
 _FIXED: Final = {0x01: 1, _EXPIRY: 4, 0x23: 2}
@@ -17,11 +17,11 @@ _FIXED: Final = {0x01: 1, _EXPIRY: 4, 0x23: 2}
 _SUBSCRIPTION: Final = 0x0B
 
 
-def pubacks(packet_ids: Sequence[int]) -> bytes:
+def pubacks(packet_ids: I4) -> bytes:
     """PUBACK packets: success needs no reason code, in MQTT 5 as in 3.1.1."""
     made = np.empty((len(packet_ids), 4), np.uint8)
     made[:, 0], made[:, 1] = 0x40, 2
-    made[:, 2:] = np.array(packet_ids, ">u2").view(np.uint8).reshape(-1, 2)
+    made[:, 2:] = packet_ids.astype(">u2").view(np.uint8).reshape(-1, 2)
     return made.tobytes()
 
 

@@ -1,25 +1,22 @@
 """Feed: hands batches of messages to the kernel, where that is worth while."""
 
-from collections.abc import Sequence
-from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from config.model import Limits, Source
+from daemon.bulk import Bulk
 from daemon.decode.bulk.scan import LEFT, READ, REFUSED, Terms, scan
 from daemon.decode.bulk.shapes import Shapes
 from daemon.decode.contract import Wanted
 from daemon.decode.times import SCALE
-from daemon.messages import Message
-from pipelines.batch import I4, I8, U1
+from daemon.messages import FIRST, RETAIN
+from pipelines.batch import I4, U1
 from pipelines.order import Arrivals
 from pipelines.quota import FAR_NS
 
 PAUSE: Final = 16
 """When most of a batch was not for the kernel, so many times as many messages go without it."""
-
-_PAYLOAD, _RETAIN = itemgetter(1), itemgetter(5)
 
 
 class Found(NamedTuple):
@@ -31,6 +28,8 @@ class Found(NamedTuple):
     """(n,) end of the samples of each message."""
     fate: U1
     """(n,) what became of each message, see `scan`."""
+    odd: int
+    """Messages among them that were not read."""
     unknown: int
     """Samples among them that hold no number."""
 
@@ -63,27 +62,24 @@ class Feed:
         if 2 * left > messages:
             self._pause = PAUSE * messages
 
-    def read(self, messages: Sequence[Message], topic: I4, arrival_ns: I8, refused: U1) -> Found:
+    def read(self, messages: Bulk, topic: I4, refused: U1) -> Found:
         """Read what can be read here of the messages that are not refused.
 
-        topic, arrival_ns, refused (n,): of each message.
+        topic, refused (n,): of each message.
         """
-        n = len(messages)
-        payloads = [*map(_PAYLOAD, messages), b""]
-        text = np.frombuffer(b"\0".join(payloads), np.uint8)
-        if text.size - np.count_nonzero(text) != n:
-            payloads = [b"" if b"\0" in payload else payload for payload in payloads]
-            text = np.frombuffer(b"\0".join(payloads), np.uint8)
+        rows, n = messages.rows, len(messages)
         fate = np.where(refused, np.uint8(REFUSED), np.uint8(READ))
         if not self._timed:  # kept by the broker, nobody knows since when
-            retained = np.fromiter(map(_RETAIN, messages), np.bool_, n)
-            fate[retained & (fate == READ)] = LEFT
+            fate[(rows[:, FIRST] & RETAIN > 0) & (fate == READ)] = LEFT
         upto = np.empty(n, np.int32)
         out = _room(n * self.shapes.widest)
-        unknown = scan(text, topic, arrival_ns, self.shapes.known, self._terms, fate, upto, out)
+        known, terms = self.shapes.known, self._terms
+        unknown, odd = scan(
+            messages.data, rows, topic, messages.arrival_ns, known, terms, fate, upto, out
+        )
         last = int(upto[-1])
         samples = Arrivals(*[column[:last] for column in out])  # type: ignore[arg-type]  # mypy sees columns of one type
-        return Found(samples, upto, fate, unknown)
+        return Found(samples, upto, fate, odd, unknown)
 
 
 def feed_of(source: Source, wanted: Wanted, limits: Limits) -> Feed | None:

@@ -20,6 +20,7 @@ from daemon.decode.bulk.tokens import (
     value,
 )
 from daemon.decode.times import T_MAX_NS
+from daemon.messages import END, PAYLOAD
 from pipelines.batch import I4, I8, U1
 from pipelines.jit import kernel
 from pipelines.order import NONE, Arrivals
@@ -102,7 +103,7 @@ def time_of(text: U1, p: int, kind: int, end: int, whole: int, x: float, terms: 
 def object_at(
     text: U1, p: int, topic: int, t_ns: int, known: Known, terms: Terms, n: int, out: Arrivals
 ) -> tuple[int, int, int, int, int, int]:
-    """(fate, end, end of its samples, event time, counter, samples not known) of the object at p.
+    """(fate, where it ends, end of its samples, event time, counter, samples not known) of an object.
 
     Puts its samples into `out` from row n on: series and value, and in seq the key, by which those
     that a source lists are put into the order of the list. t_ns: of an object that tells none.
@@ -143,7 +144,7 @@ def object_at(
             n += 1
         p, k = after_space(text, end), (k + 1 if k + 1 < known.fields[topic] else 0)
         if text[p] == CLOSE:
-            return READ, after_space(text, p + 1), n, t_ns, counter, missed
+            return READ, p, n, t_ns, counter, missed
         if text[p] != COMMA:
             break
     return LEFT, p, n, t_ns, counter, missed
@@ -152,6 +153,7 @@ def object_at(
 @kernel
 def scan(
     text: U1,
+    rows: I4,
     topic: I4,
     arrival_ns: I8,
     known: Known,
@@ -159,35 +161,36 @@ def scan(
     fate: U1,
     upto: I4,
     out: Arrivals,
-) -> int:
-    """Read what is one flat object of known fields; how many samples are not known.
+) -> tuple[int, int]:
+    """Read what is one flat object of known fields; (samples not known, messages not read).
 
-    text (L,): payloads, a NUL behind each. topic, arrival_ns, fate, upto (n,): one for each. Those
-    whose fate is not READ are passed over, and so are those for which it is not READ afterwards.
-    The samples of payload i are rows [upto[i - 1], upto[i]) of `out`. Equivalent to `SourceReader`
-    with `decode: json`, for payloads that are read.
+    text (L,): bytes in which the payloads are, with a NUL somewhere behind them. rows (n, columns):
+    see `daemon.messages`. topic, arrival_ns, fate, upto (n,): one for each. Those whose fate is not
+    READ are passed over, and so are those for which it is not READ afterwards. The samples of
+    payload i are rows [upto[i - 1], upto[i]) of `out`. Equivalent to `SourceReader` with
+    `decode: json`, for payloads that are read.
     """
-    p, n, unknown = 0, 0, 0
+    n, unknown, odd = 0, 0, 0
     for i in range(topic.size):
         if fate[i] == READ:
-            fate[i], start = LEFT, p
-            p = after_space(text, p)
+            start, end = rows[i, PAYLOAD], rows[i, END]
+            fate[i], p = LEFT, after_space(text, start)
             t_ns = -1 if terms.timed else arrival_ns[i]
-            if text[p] == OPEN:
+            if text[p] == OPEN and end - start <= terms.bytes_max:
                 what, p, last, t_ns, counter, missed = object_at(
                     text, p, topic[i], t_ns, known, terms, n, out
                 )
-                fate[i] = what if text[p] == 0 or what != READ else LEFT
+                # Whatever stands behind the payload: its last brace is within, and only space follows.
+                whole = p < end and after_space(text, p + 1) >= end
+                fate[i] = what if whole or what != READ else LEFT
             if fate[i] == READ:
                 recent = t_ns >= 0 and arrival_ns[i] - t_ns <= terms.past_ns
-                if last > n and recent and p - start <= terms.bytes_max:
+                if last > n and recent:
                     for j in range(n, last):
                         out.t_ns[j], out.arrival_ns[j], out.seq[j] = t_ns, arrival_ns[i], counter
                     n, unknown = last, unknown + missed
                 else:
                     fate[i] = LEFT
-        while text[p] != 0:
-            p += 1
-        p += 1
+        odd += fate[i] != READ
         upto[i] = n
-    return unknown
+    return unknown, odd
