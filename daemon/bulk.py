@@ -198,6 +198,13 @@ class Bulk(Sequence[Message]):
         return list(map(_make, made))
 
 
+def bytes_of(messages: Sequence[Message]) -> int:
+    """Of topics and payloads."""
+    if isinstance(messages, Bulk):
+        return messages.size_bytes
+    return sum([len(m[0]) + len(m[1]) for m in messages])
+
+
 def joined(parts: Sequence[Bulk]) -> Bulk:
     """Some that `goes_on` holds of, as one."""
     if len(parts) == 1:

@@ -243,10 +243,10 @@ class Durable:
             self.on_commit()
 
     def _effects(self, done: Sequence[Entry]) -> None:
-        taken = [message for entry in done for message in entry.taken]
-        if taken:
-            self._transport.acknowledge(taken)
-            self.acknowledged = True
+        for entry in done:
+            if entry.taken:
+                self._transport.acknowledge(entry.taken)
+                self.acknowledged = True
         made = [p for e in done if isinstance(e.block, Turn) for p in e.block.outputs]
         if made:
             self._outbox.release(made)

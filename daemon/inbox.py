@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
-from daemon.bulk import Bulk, joined
+from daemon.bulk import Bulk, bytes_of, joined
 from daemon.ledger import Count, Gauge, Ledger, Reason
 from daemon.messages import Message
 
@@ -75,15 +75,10 @@ class Inbox:
             self._arrived.clear()
         if not queue:
             return []
-        taken: Sequence[Message]
-        if isinstance(queue[0], Bulk):
-            taken = in_bulk = self._next_bulk(most)
-            size = in_bulk.size_bytes
-        else:
-            taken = self._next_messages(most)
-            size = sum([len(m[1]) + len(m[0]) for m in taken])
+        bulk = isinstance(queue[0], Bulk)
+        taken = self._next_bulk(most) if bulk else self._next_messages(most)
         self._taken += len(taken)
-        self._bytes_out += size
+        self._bytes_out += bytes_of(taken)
         return taken
 
     def wake(self) -> None:

@@ -277,15 +277,6 @@ class SourceReader:
     def _is_full(self) -> bool:
         return max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max
 
-    def _forget(self) -> None:
-        """Meet topics, devices and fields anew."""
-        self._topics.clear()
-        self._devices.clear()
-        self._buckets = array("i")
-        if self._feed is not None:
-            self._feed.shapes.clear()
-        self._quota.forget(self._limits.series_max)
-
     def _count_series(self) -> None:
         self._renumbered = self._table.renumbered
         self._per_device.clear()

@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from daemon.ages import Ages
+from daemon.bulk import bytes_of
 from daemon.durable.blocks import (
     Block,
     Session,
@@ -161,7 +162,7 @@ class Journal:
 
     def add(self, block: Block, taken: Sequence[Message] = ()) -> None:
         """An entry; `taken` are acknowledged when it is durable, those left out included."""
-        size = sum([len(m[0]) + len(m[1]) + MESSAGE_BYTES for m in taken])
+        size = bytes_of(taken) + MESSAGE_BYTES * len(taken)
         if isinstance(block, Turn):
             size += sum(len(p.outgoing.payload) + MESSAGE_BYTES for p in block.outputs)
             self.follow(block, note=False)

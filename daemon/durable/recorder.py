@@ -16,6 +16,7 @@ from typing import Final
 from config.model import Gateway
 from config.record import Record
 from daemon import __version__
+from daemon.bulk import bytes_of
 from daemon.clock import Clock
 from daemon.durable.blocks import Begins, Block, BlockError, Reload, Start, Stop, Turn, pack
 from daemon.durable.local import LocalLog
@@ -80,8 +81,8 @@ class Recorder:
     def turn(self, messages: Sequence[Message], until_ns: int) -> None:
         """Take what went into one turn."""
         if not self.failed:
-            size = sum([len(m[0]) + len(m[1]) for m in messages])
-            self._put(Turn(until_ns, messages), size + MESSAGE_BYTES * (len(messages) + 1))
+            size = bytes_of(messages) + MESSAGE_BYTES * (len(messages) + 1)
+            self._put(Turn(until_ns, messages), size)
 
     def adopted(self, gateway: Gateway) -> None:
         """Another configuration holds from here on."""
