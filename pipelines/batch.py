@@ -22,7 +22,8 @@ class Batch(NamedTuple):
     """Rows in the order of their processing, both what a step reads and what it writes.
 
     A value that is not known is NaN with quality `BAD`: it goes through every step as such a
-    row, changes no state, and neither raises nor clears an alert.
+    row, changes no state, and neither raises nor clears an alert.  Columns are contiguous: kernels
+    are called without a look at that.
     """
 
     series: I4  # (n,) row of the series table

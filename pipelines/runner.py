@@ -10,13 +10,14 @@ on the kernel must overwrite the oldest entry of the ring and count it in the SI
     truncated: I8 = column("i8", SINGLE)    # entries overwritten while still inside a window
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from config.params import Params
 from pipelines.batch import I4, I8, Batch, GroupedBatch, new_batch, rows
+from pipelines.jit import kernel
 from pipelines.operator import (
     GROWING,
     RING,
@@ -36,6 +37,15 @@ ROWS_START: Final = 64
 TICK_ROWS: Final = 1024  # bounds the room made for output that a tick seldom has
 
 
+@kernel
+def _rows_of(series: I4) -> int:
+    """How many rows a state must have for these."""
+    most = -1
+    for s in series:
+        most = max(s, most)
+    return most + 1
+
+
 class StepRunner:
     """Runs one operator over batches; owns its state, its packed parameters and its output.
 
@@ -52,6 +62,9 @@ class StepRunner:
         "_params",
         "_sets",
         "_out",
+        "_step",
+        "_taken",
+        "_tick",
     )
 
     def __init__(
@@ -72,6 +85,9 @@ class StepRunner:
         self._capacity = min(ROWS_START, rows_max)
         self._params = pack(operator, list(sets), self._capacity)
         self._sets = len(sets)
+        self._step: Callable[..., int] | None = None
+        self._tick: Callable[..., None] | None = None
+        self._taken: type[Any] = Batch
         self._out = new_batch(0, len(self.fields))
         self.state: Any = new_state(operator.state, self._capacity, self._params)
         """The operator's arrays as they are: what a checkpoint holds. Replaced as they grow."""
@@ -109,13 +125,19 @@ class StepRunner:
 
     def run(self, batch: Batch | GroupedBatch) -> Batch:
         """Take every row of `batch` in order; what comes out, in order."""
-        n = batch.series.size
-        if n:
-            self.ensure(int(batch.series.max()) + 1)
+        n, first = batch.series.size, 0
+        if n == 0:
+            self._clear(0)
+            return rows(self._out, 0, 0)
+        self.ensure(_rows_of(batch.series))
         self._clear(n * self._fanout)
-        first = 0
+        step = self._step
+        if step is None or type(batch) is not self._taken:
+            args = (batch, first, self.state, self._params, self._out)
+            step, self._taken = self.operator.step.bound(*args), type(batch)
+            self._step = step
         while first < n:
-            first = self.operator.step(batch, first, self.state, self._params, self._out)
+            first = step(batch, first, self.state, self._params, self._out)
             if first < n:
                 self._widen()
         return rows(self._out, 0, int(self._out.count[0]))
@@ -129,6 +151,7 @@ class StepRunner:
         if hasattr(old, "expected_row") and old.expected_row.size == self._params.expected_row.size:
             self._params = self._params._replace(expected_row=old.expected_row)
         self._sets = len(sets)
+        self._step = self._tick = None
         ring = ring_width(self.state) or RING_START
         if shapes(self.operator.state, self._capacity, self._params, ring) != [
             a.shape for a in self.state
@@ -151,10 +174,13 @@ class StepRunner:
         tick = self.operator.tick
         if tick is not None and n_rows:
             self.ensure(n_rows)
+            if self._tick is None:
+                args = (clock_ns, 0, 0, self.state, self._params, self._out)
+                self._tick = tick.bound(*args)
             for first in range(0, n_rows, TICK_ROWS):
                 last = min(first + TICK_ROWS, n_rows)
                 self._reserve(int(self._out.count[0]) + (last - first) * self._fanout)
-                tick(clock_ns, first, last, self.state, self._params, self._out)
+                self._tick(clock_ns, first, last, self.state, self._params, self._out)
         return rows(self._out, 0, int(self._out.count[0]))
 
     def load(self, state: Any) -> None:
