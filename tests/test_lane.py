@@ -429,3 +429,14 @@ def test_its_buffer_holds_what_it_must_and_no_more():
         client.lane.read(client, lambda: 10, lambda _, rows: taken.extend(rows[:, END]))
         assert len(client.lane._data) <= 2 * lane.WHOLE_BYTES_MAX
     assert len(taken) == len(sizes)
+
+
+def test_what_came_last_in_a_long_read_does_not_wait_for_more_to_come():
+    one = packet(0x30, b"\x00\x01axyz")
+    pieces = [CONNACK[V5], *[one[:-3] + b"\x00" + b"%02d" % i for i in range(99)], None]
+    client, _ = connected(LaneClient, Wire(pieces), V5)
+    taken, silent = [], False
+    while not silent:
+        client.lane.read(client, lambda: 10_000, lambda _data, rows: taken.extend(rows.tolist()))
+        silent = not client.lane.inner.pieces or not client.lane.pending()
+    assert len(taken) == 99

@@ -114,6 +114,7 @@ class Lane:
                 continue
             if not (room() if self.waits else self.fill() or self.for_paho):
                 return
+        self.waits = True  # what came last has not been looked at, and nothing may follow it
 
     def let(self, client: Client) -> bool:
         """Let paho read what is for it; False when it has ended, or more must come first."""
