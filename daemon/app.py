@@ -47,8 +47,6 @@ DRAIN_S: Final = 5.0
 TIME_WAIT_NS: Final = 60 * SECOND
 """How long a gateway that just booted, with a clock that was never set, is given to hear of the
 time before samples are taken; the broker keeps them meanwhile."""
-LINGER_NS: Final = 2_000_000
-"""Rest after a turn that took messages: a turn of one costs as much as a turn of fifty."""
 
 
 class App:
@@ -200,8 +198,8 @@ class App:
             if self.durability and self.durability.outlet.behind:
                 self.engine.rest()  # it waits for the disk
                 self.clock.wait(self._stop, TICK_NS)
-            elif self.engine.turn(wait_s):
-                self.clock.wait(self._stop, LINGER_NS)
+            else:
+                self.engine.turn(wait_s)
             if self.durability:
                 self._look_after(self.durability)
             self._end_recall()

@@ -6,7 +6,6 @@ made up of such objects.
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Final, NamedTuple, overload
 
 import numpy as np
@@ -32,6 +31,7 @@ from pipelines.batch import I4, I8, U1
 from pipelines.jit import kernel
 
 _make = partial(tuple.__new__, Message)
+_UNASKED: Final = ("", b"")
 _NOTHING: Final[Mapping[int, tuple[str, bytes]]] = {}
 
 
@@ -176,26 +176,27 @@ class Bulk(Sequence[Message]):
         return self._made
 
     def _make(self) -> list[Message]:
-        data, names, n = self.data.data, self.topics.names, len(self.rows)
-        columns = self.rows.T.tolist()
-        first = self.rows[:, FIRST]
+        data, names, asked = self.data.data, self.topics.names, self.asked
         epoch, session, resumed = self.origin
-        asked = self.asked
-        answers = [asked.get(i, ("", b"")) for i in range(n)] if asked else []
-        made = zip(
-            [names[t] for t in columns[NUMBER]],
-            [bytes(data[a:b]) for a, b in zip(columns[PAYLOAD], columns[END], strict=True)],
-            self.qos.tolist(),
-            columns[PACKET_ID],
-            self.arrival_ns.tolist(),
-            (first & RETAIN > 0).tolist(),
-            repeat(epoch),
-            [response for response, _ in answers] if asked else repeat(""),
-            [correlation for _, correlation in answers] if asked else repeat(b""),
-            ((first & AGAIN > 0) & resumed).tolist(),
-            repeat(session),
-        )
-        return list(map(_make, made))
+        return [
+            _make(
+                (
+                    names[row[NUMBER]],
+                    data[row[PAYLOAD] : row[END]].tobytes(),
+                    (row[FIRST] & QOS) >> 1,
+                    row[PACKET_ID],
+                    arrival_ns,
+                    row[FIRST] & RETAIN > 0,
+                    epoch,
+                    *(asked.get(i, _UNASKED) if asked else _UNASKED),
+                    resumed and row[FIRST] & AGAIN > 0,
+                    session,
+                )
+            )
+            for i, (row, arrival_ns) in enumerate(
+                zip(self.rows.tolist(), self.arrival_ns.tolist(), strict=True)
+            )
+        ]
 
 
 def bytes_of(messages: Sequence[Message]) -> int:

@@ -6,7 +6,8 @@ so the same messages with the same times of arrival give the same events however
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -19,13 +20,20 @@ from daemon.decode.reader import SourceReader
 from daemon.decode.route import Router
 from daemon.encode import Encoder
 from daemon.inbox import Inbox
-from daemon.ledger import Count, Gauge, Ledger, Reason
+from daemon.ledger import Count, Counter, Gauge, Ledger, Reason
 from daemon.messages import TOPICS_KEPT_MAX, Message, Outgoing
 from daemon.outlet import Done, Outlet, volatile
 from daemon.topics import Topics
 from pipelines.events import Event
 from pipelines.graph import TICK_NS, Graph
 from pipelines.order import DUPLICATE, FUTURE, LATE, USED
+
+_FATES: Final = (
+    (USED, Count.SAMPLES_USED),
+    (LATE, Count.SAMPLES_LATE),
+    (DUPLICATE, Count.SAMPLES_DUPLICATE),
+    (FUTURE, Count.SAMPLES_FUTURE),
+)
 
 
 class Recording(Protocol):
@@ -66,6 +74,7 @@ class Engine:
         self.ticked_ns = clock.now_ns() // TICK_NS * TICK_NS
         """The last tick."""
         self._fates: dict[str, list[int]] = {}
+        self._counted: dict[str, list[tuple[int, Counter]]] = {}
         self._made: list[Outgoing] = []
         self._made_volatile: list[Outgoing] = []
         self._identified: dict[str, bool] = {}
@@ -227,6 +236,10 @@ class Engine:
         self._volatile = volatile(graph.gateway)
         self._identified = {}
         for name, stage in graph.sources.items():
+            self._counted[name] = [
+                (index, self.ledger.counter(count, source=name)) for index, count in _FATES
+            ]
+            self.ledger.watch(Gauge.SAMPLES_BUFFERED, partial(self._waiting, name), source=name)
             if name not in self._fates:  # one that goes on from a state has a past
                 self._fates[name] = stage.reorder.fate.tolist()
                 held = stage.reorder.held
@@ -239,6 +252,11 @@ class Engine:
             )
             for name, stage in graph.sources.items()
         }
+
+    def _waiting(self, source: str) -> int:
+        """Samples that wait for others."""
+        stage = self.graph.sources.get(source)
+        return stage.reorder.held if stage else 0
 
     def _take(self, messages: Bulk, *, backlog: bool) -> list[Event]:
         """What comes of these messages, samples and commands in the order of their arrival."""
@@ -282,16 +300,10 @@ class Engine:
         for name, stage in self.graph.sources.items():
             fate = stage.reorder.fate.tolist()
             before = self._fates[name]
-            for count, index in (
-                (Count.SAMPLES_USED, USED),
-                (Count.SAMPLES_LATE, LATE),
-                (Count.SAMPLES_DUPLICATE, DUPLICATE),
-                (Count.SAMPLES_FUTURE, FUTURE),
-            ):
-                if fate[index] > before[index]:
-                    self.ledger.count(count, fate[index] - before[index], source=name)
-            self._fates[name] = fate
-            self.ledger.gauge(Gauge.SAMPLES_BUFFERED, stage.reorder.held, source=name)
+            if fate != before:
+                for index, counter in self._counted[name]:
+                    counter.n += fate[index] - before[index]
+                self._fates[name] = fate
 
 
 def _cut(messages: Bulk, ticks: Sequence[int]) -> Iterator[tuple[Bulk, int]]:

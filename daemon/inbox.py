@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from daemon.bulk import Bulk, bytes_of, joined
 from daemon.ledger import Count, Gauge, Ledger, Reason
@@ -17,7 +18,9 @@ class Inbox:
         self.bytes_max = bytes_max
         self._ledger = ledger
         self._queue: deque[Message | Bulk] = deque()
-        self._arrived = threading.Event()
+        # Held but for a moment: whoever waits gets it when something has come.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._waiting = False
         # Each number has one writer: no lock between the two threads.
         self._received = 0
@@ -70,9 +73,8 @@ class Inbox:
         if not queue and wait_s > 0:
             self._waiting = True
             if not queue:
-                self._arrived.wait(wait_s)
+                self._bell.acquire(timeout=wait_s)
             self._waiting = False
-            self._arrived.clear()
         if not queue:
             return []
         bulk = isinstance(queue[0], Bulk)
@@ -83,7 +85,8 @@ class Inbox:
 
     def wake(self) -> None:
         """End a wait of `drain` now, though nothing has arrived."""
-        self._arrived.set()
+        with suppress(RuntimeError):  # it has rung, and nobody has heard it yet
+            self._bell.release()
 
     # --- inside --------------------------------------------------------------------------
 
@@ -93,7 +96,7 @@ class Inbox:
         self._put += messages
         self._queue.append(what)
         if self._waiting:
-            self._arrived.set()
+            self.wake()
 
     def _next_messages(self, most: int) -> list[Message]:
         queue, found = self._queue, list[Message]()

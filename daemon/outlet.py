@@ -62,7 +62,8 @@ class Direct:
 
     def turned(self, done: Done) -> None:
         """Outputs first: what is acknowledged has had its effects."""
-        self._outbox.put([*done.outputs, *done.volatile])
+        if done.outputs or done.volatile:
+            self._outbox.put([*done.outputs, *done.volatile])
         if done.taken:
             self._transport.acknowledge(done.taken)
 

@@ -77,6 +77,16 @@ def only_(answers: I4, rows: I4) -> int:
     return int(found)
 
 
+@kernel
+def answered_(answers: I4, rows: I4, first: int, out: I4) -> int:
+    """The answer for the topic of each row from `first` on, up to the first that is negative."""
+    for i in range(first, rows.shape[0]):
+        out[i] = answers[rows[i, NUMBER]]
+        if out[i] < 0:
+            return i
+    return int(rows.shape[0])
+
+
 class Topics:
     """Names in the order in which they were met; used by one thread, `names` by any."""
 
@@ -175,3 +185,4 @@ def warm_up() -> None:
     topics.number(np.zeros(1, np.uint8), rows)
     place_(topics._hashes, 0, topics._slots, 0)  # noqa: SLF001
     ByTopic(lambda _: 0).only(topics, rows)
+    answered_(np.zeros(1, np.int32), rows, 0, np.zeros(1, np.int32))

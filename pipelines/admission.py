@@ -16,7 +16,7 @@ equal time are ordered by counter, those without one by value.
 
 import numpy as np
 
-from pipelines.batch import I8, Batch
+from pipelines.batch import BAD, GOOD, I8, Batch
 from pipelines.jit import kernel
 from pipelines.order import (
     CALM_NS,
@@ -85,7 +85,8 @@ def _remember(s: int, t: int, x: float, q: int, late: int, times: Times) -> None
 @kernel
 def _hand_on(s: int, t: int, x: float, q: int, times: Times, out: Batch) -> None:
     n = out.count[0]
-    out.series[n], out.t_ns[n], out.value[n] = s, t, x
+    out.series[n], out.t_ns[n], out.start_ns[n], out.value[n] = s, t, t, x
+    out.quality[n] = GOOD if np.isfinite(x) else BAD
     out.count[0] = n + 1
     times.released_ns[s] = t
     _remember(s, t, x, q, 0, times)
@@ -208,9 +209,11 @@ def admit(
     late: Arrivals,
     notices: Notices,
     fate: I8,
+    clock_ns: I8,
 ) -> int:
     """Take samples as they arrive, hand on those whose turn has come, count what became of each.
 
+    clock_ns (S,): how far each series is complete, for others to see; written where it changes.
     Returns how many were written to `late`.  Equivalent to, per series: set aside what lies too
     far ahead of its arrival (future), drop what is there already (duplicate, see `_same`), put
     what is older than the last one handed on into `late`; then hand on, sorted by time, all up to
@@ -259,12 +262,14 @@ def admit(
             pool.arrival_ns[place], pool.seq[place] = now, q
             _wait(s, place, before, times, pool)
             until = release(s, until, now, times, pool, rules, out)
-        times.clock_ns[s] = max(times.clock_ns[s], until)
+        times.clock_ns[s] = clock_ns[s] = max(times.clock_ns[s], until)
     return behind
 
 
 @kernel
-def advance(now: int, size: int, times: Times, pool: Pool, rules: Rules, out: Batch) -> None:
+def advance(
+    now: int, size: int, times: Times, pool: Pool, rules: Rules, out: Batch, clock_ns: I8
+) -> None:
     """Let time go on without samples: hand on what has waited, move clocks of silent series.
 
     A series is silent after `idle_ns` (5 of its usual gaps when learned) without an arrival;
@@ -285,4 +290,4 @@ def advance(now: int, size: int, times: Times, pool: Pool, rules: Rules, out: Ba
         silent = now - times.arrival_ns[s]
         if silent >= idle:
             until = max(until, times.head_ns[s] + silent - rules.lateness_ns)
-        times.clock_ns[s] = until
+        times.clock_ns[s] = clock_ns[s] = until

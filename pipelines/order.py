@@ -22,7 +22,10 @@ its last future one: a device that goes to and fro is told of twice a minute at 
 
 
 class Arrivals(NamedTuple):
-    """Decoded samples in the order of their arrival."""
+    """Decoded samples in the order of their arrival.
+
+    Columns are contiguous: kernels are called without a look at that.
+    """
 
     series: I4  # (n,) row of the source's series table
     t_ns: I8  # (n,) event time

@@ -1,11 +1,12 @@
 """Reorder: the time stage of one source, which keeps what `pipelines.admission` works on."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
 from pipelines.admission import admit, advance, release
-from pipelines.batch import BAD, GOOD, I4, I8, Batch, Mask, new_batch, rows, samples
+from pipelines.batch import I4, I8, Batch, Mask, new_batch, rows, samples
 from pipelines.order import (
     NONE,
     USED,
@@ -40,7 +41,17 @@ class Reorder:
     """The time stage of one source."""
 
     STATE = ("table", "fate", "_times", "_ahead", "_pool")
-    REMADE = ("rules", "_devices", "_known", "_out", "_late", "_notices", "_late_size")
+    REMADE = (
+        "rules",
+        "_devices",
+        "_known",
+        "_out",
+        "_late",
+        "_notices",
+        "_late_size",
+        "_admit",
+        "_advance",
+    )
 
     def __init__(self, table: SeriesTable, rules: Rules, samples_max: int) -> None:
         self.table = table
@@ -55,6 +66,8 @@ class Reorder:
         self._out = new_batch(ROOM)
         self._late, self._notices = new_arrivals(ROOM), new_notices(ROOM)
         self._late_size = 0
+        self._admit: Callable[..., int] | None = None
+        self._advance: Callable[..., None] | None = None
 
     def remake(self) -> None:
         """Follow from a state that was put in place: devices are numbered anew, as before."""
@@ -69,6 +82,8 @@ class Reorder:
     def late(self) -> Late:
         """Samples of the last call that were older than one handed on before; views."""
         n, late = self._late_size, self._late
+        if not n:
+            return _NONE_LATE
         batch = samples(late.series[:n], late.t_ns[:n], late.value[:n])
         return Late(batch, late.arrival_ns[:n], late.seq[:n])
 
@@ -76,12 +91,14 @@ class Reorder:
     def notices(self) -> Notices:
         """Devices whose clock the last call saw run ahead, or be well again; views."""
         n = int(self._notices.written[0])
+        if not n:
+            return _NO_NOTICES
         return Notices._make(c[:n] for c in self._notices)
 
     def run(self, arrivals: Arrivals) -> Batch:
         """Samples whose turn has come; a view that holds until the next call."""
         self._make_room(arrivals.series.size)
-        self._late_size = admit(
+        args = (
             arrivals,
             self._times,
             self._pool,
@@ -91,13 +108,21 @@ class Reorder:
             self._late,
             self._notices,
             self.fate,
+            self.table.clock_ns,
         )
+        if self._admit is None:
+            self._admit = admit.bound(*args)
+        self._late_size = self._admit(*args)
         return self._released()
 
     def tick(self, now_ns: int) -> Batch:
         """The same for time that passed without samples. `now_ns` is recorded, not read."""
         self._make_room(0)
-        advance(now_ns, len(self.table), self._times, self._pool, self.rules, self._out)
+        size, clock_ns = len(self.table), self.table.clock_ns
+        args = (now_ns, size, self._times, self._pool, self.rules, self._out, clock_ns)
+        if self._advance is None:
+            self._advance = advance.bound(*args)
+        self._advance(*args)
         return self._released()
 
     def heard_ns(self, now_ns: int) -> I8:
@@ -162,13 +187,12 @@ class Reorder:
 
     def _released(self) -> Batch:
         n = int(self._out.count[0])
-        used = len(self.table)
-        self.table.clock_ns[:used] = self._times.clock_ns[:used]
         self.fate[USED] += n
-        out = rows(self._out, 0, n)
-        out.start_ns[:] = out.t_ns
-        out.quality[:] = np.where(np.isfinite(out.value), GOOD, BAD)
-        return out
+        return rows(self._out, 0, n)
+
+
+_NONE_LATE: Final = Late(samples(*new_arrivals(0)[:3]), *new_arrivals(0)[3:])
+_NO_NOTICES: Final = new_notices(0)
 
 
 def _grown(old: _Kept, new: _Kept) -> _Kept:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     Waiting = Callable[[], object]
 
+SWITCH_S = 0.0005
+"""How long a thread may keep the others from running Python; by default ten times as long, which
+is how late an alert would be each time."""
+
 
 def run(
     config: ConfigArgument = None,
@@ -85,6 +89,7 @@ def run(
         app.warm_up(progress(), lambda names: _elsewhere(path, names, stack))
         if NO_CACHE:
             say(f"kernels are compiled at each start: {chosen} cannot be written")
+        sys.setswitchinterval(SWITCH_S)
         app.run()
     if app.failed or not app.balanced:
         raise typer.Exit(EX_FAILED)

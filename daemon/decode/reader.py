@@ -24,15 +24,15 @@ from daemon.decode.tally import Tally
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Ledger, Reason
 from daemon.messages import NUMBER, Message
-from daemon.topics import ByTopic
+from daemon.topics import ByTopic, answered_
 from pipelines.batch import I4, U1
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.quota import FAR_NS, Device, Quota
 from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
 
 SEQ_MAX: Final = 2**63 - 1
-MESSAGES_MIN: Final = 12
-"""Fewer cost more in bulk: the calls of kernels alone are worth ten."""
+MESSAGES_MIN: Final = 3
+"""Fewer cost more in bulk."""
 _NAN: Final = float("nan")
 
 
@@ -257,22 +257,21 @@ class SourceReader:
 
     def _topics_of(self, messages: Bulk) -> I4:
         """Numbers of the topics of these messages; of fewer, where topics must be forgotten."""
-        theirs = messages.rows[:, NUMBER]
-        mine = self._mine.table(messages.topics)
-        numbers = mine[theirs]
-        unmet = np.flatnonzero(numbers < 0)
-        for i in unmet.tolist():
-            name = messages.topics.names[theirs[i]]
+        rows, topics = messages.rows, messages.topics
+        mine, found = self._mine.table(topics), np.empty(len(rows), np.int32)
+        at = 0
+        while (at := answered_(mine, rows, at, found)) < len(rows):
+            name = topics.names[rows[at, NUMBER]]
             number = self._topics.get(name)
             if number is None:
-                if i and self._is_full():
-                    return numbers[:i]
                 if self._is_full():
+                    if at:
+                        return found[:at]
                     self._forget()
                     return self._topics_of(messages)
                 number = self._meet(name)
-            numbers[i] = mine[theirs[i]] = number
-        return numbers
+            mine[rows[at, NUMBER]] = number
+        return found
 
     def _is_full(self) -> bool:
         return max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max

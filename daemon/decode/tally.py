@@ -16,6 +16,8 @@ class Tally:
 
     def __init__(self, source: str, ledger: Ledger) -> None:
         self._source, self._ledger = source, ledger
+        self._accepted = ledger.counter(Count.MESSAGES_ACCEPTED, source=source)
+        self._decoded = ledger.counter(Count.SAMPLES_DECODED, source=source)
         self.unknown = 0
         """Samples without a number."""
         self._rejected: dict[Reason, int] = {}
@@ -38,17 +40,14 @@ class Tally:
 
     def close(self, messages: int, samples: int) -> None:
         """Tell the ledger about one batch, and the log about what was not used."""
-        ledger, name = self._ledger, self._source
-        dropped = sum(self._dropped.values())
-        for count, n in (
-            (Count.MESSAGES_ACCEPTED, messages - sum(self._rejected.values())),
-            (Count.SAMPLES_DECODED, samples + dropped),
-            (Count.SAMPLES_UNKNOWN, self.unknown),
-        ):
-            if n:
-                ledger.count(count, n, source=name)
-        self.unknown = 0
-        if self._rejected or self._refused or dropped:
+        self._accepted.n += messages
+        self._decoded.n += samples
+        if self.unknown:
+            self._ledger.count(Count.SAMPLES_UNKNOWN, self.unknown, source=self._source)
+            self.unknown = 0
+        if self._rejected or self._refused or self._dropped:
+            self._accepted.n -= sum(self._rejected.values())
+            self._decoded.n += sum(self._dropped.values())
             self._tell()
 
     def _tell(self) -> None:

@@ -112,6 +112,7 @@ class Ingest(Link):
     def new_client(self, protocol: MQTTProtocolVersion) -> Client:
         """A client of the persistent session, with manual acknowledgement."""
         self._protocol = protocol
+        self.hurries = protocol != V5  # it sends few messages ahead of our acknowledgements
         client = new_client(
             self.wiring.broker,
             f"{self.wiring.client_id}-in",
@@ -195,6 +196,7 @@ class Ingest(Link):
 
     def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         self._moved += 1
+        self.lingers = True
         try:
             topic = message.topic
         except UnicodeDecodeError:

@@ -42,6 +42,8 @@ class Lane:
         self._view = self._data.data
         self._at = self._end = self._room = 0
         self._through = 0
+        self._dry = False
+        """Whether the last read took all there was."""
         self._ended: OSError | None = None
         self._eof = False
         self._out = np.zeros((ROWS_MAX, COLUMNS), np.int32)
@@ -73,6 +75,7 @@ class Lane:
             self._ended = error
             return False
         self._eof = n == 0
+        self._dry = n < room and not hasattr(self.inner, "pending")
         self._end += n
         return not self._eof
 
@@ -112,7 +115,11 @@ class Lane:
                 put(data, rows)
             if self.for_paho:
                 continue
-            if not (room() if self.waits else self.fill() or self.for_paho):
+            if self.waits:
+                if not room():
+                    return
+            elif self._dry or not (self.fill() or self.for_paho):
+                self._dry = False
                 return
         self.waits = True  # what came last has not been looked at, and nothing may follow it
 

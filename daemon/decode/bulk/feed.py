@@ -1,5 +1,6 @@
 """Feed: hands batches of messages to the kernel, where that is worth while."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ class Feed:
             bytes_max=limits.message_bytes_max,
         )
         self._pause = 0
+        self._scan: Callable[..., tuple[int, int]] | None = None
 
     def takes(self, messages: int) -> bool:
         """Whether a batch of so many is to be read here; what is not counts against the pause."""
@@ -73,10 +75,11 @@ class Feed:
             fate[(rows[:, FIRST] & RETAIN > 0) & (fate == READ)] = LEFT
         upto = np.empty(n, np.int32)
         out = _room(n * self.shapes.widest)
-        known, terms = self.shapes.known, self._terms
-        unknown, odd = scan(
-            messages.data, rows, topic, messages.arrival_ns, known, terms, fate, upto, out
-        )
+        columns = messages.data, rows, topic, messages.arrival_ns
+        args = (*columns, self.shapes.known, self._terms, fate, upto, out)
+        if self._scan is None:
+            self._scan = scan.bound(*args)
+        unknown, odd = self._scan(*args)
         last = int(upto[-1])
         samples = Arrivals(*[column[:last] for column in out])  # type: ignore[arg-type]  # mypy sees columns of one type
         return Found(samples, upto, fate, odd, unknown)
