@@ -7,7 +7,7 @@ DURATION ?= 60
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test check bench docs clean
+.PHONY: help setup dev demo test check bench figures docs clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -42,9 +42,16 @@ check: dev ## ruff, mypy and the rules of the house
 test: check ## everything CI runs
 	$(BIN)/python -m tests.together
 
-bench: dev ## costs of each hop, side by side in one run
+$(VENV)/.bench: $(VENV)/.dev
+	@$(PIP) install --quiet --constraint $(LOCK) --group bench
+	@touch $@
+
+bench: $(VENV)/.bench ## costs of each hop and the targets, side by side in one run
 	$(BIN)/python -m tests.bench
-	$(BIN)/python -m tests.bench.durability --rounds 2
+	$(BIN)/python -m tests.bench.durability --rounds 1 --part drain --part start
+
+figures: $(VENV)/.bench ## measure the targets and write the README's table of them
+	$(BIN)/python -m tests.bench --readme
 
 docs: dev ## write the generated pages again
 	$(BIN)/sensorweir schema > config/sensorweir.schema.json

@@ -1,9 +1,10 @@
-"""What a message costs in each hop, what the broker costs beside it, and how late alerts are.
+"""What a message costs in each hop, how late alerts are, and whether the hot path's targets are reached.
 
-    python -m tests.bench [--quick] [--part hops|decode|latency|operators] [--format json]
+    python -m tests.bench [--quick] [--part parsing] [--format json] [--readme]
 
-Parts may be given several times; without any, all run, in about three minutes; --quick takes one
-and leaves out the operators unless they are named.
+Parts may be given several times; without any, all run, in about ten minutes; --quick takes fewer
+rounds and leaves out the operators unless they are named.  --readme runs the targets and writes
+the README's table of them.
 Every case asserts its result before a cost counts; ends with status 1 when the engine costs more
 than 1 µs per sample, or an operator more than its budget.
 """
@@ -13,15 +14,21 @@ import gc
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 
 from pipelines.jit import use_cache
-from tests.bench import hops, latency, links, operators, table
+from tests.bench import hops, latency, links, operators, table, targets
 from tests.bench.measure import Cost, machine, rounds
 from tests.mosquitto import Mosquitto
 
-PARTS = ("hops", "decode", "latency", "operators")
+HOPS = ("hops", "decode", "latency", "operators")
+TARGETS = (
+    *("parsing", "receiving", "engine", "rules", "rolling"),
+    *("beside_broker", "burst", "spinning", "starting", "memory"),
+)
+"""Modules whose `rows` are targets."""
 ENGINE_GATED = 4096
 """Size of the batches for which the limit holds; smaller ones are shown."""
 
@@ -109,13 +116,34 @@ def run_latency(broker, quick, folder):
     return rows
 
 
-def main():
+def run_targets(parts, quick):
+    """(Rows of these targets in order, rounds left out)."""
+    made, out = [], 0
+    for part in TARGETS:
+        if part in parts:
+            rows, more = import_module(f"tests.bench.{part}").rows(quick, say)
+            made, out = made + rows, out + more
+    return made, out
+
+
+def arguments():
+    """Of the command line."""
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter runs")
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this; repeatable")
+    parser.add_argument(
+        "--part", action="append", choices=(*HOPS, *TARGETS), help="only this; repeatable"
+    )
     parser.add_argument("--format", choices=("markdown", "json"), default="markdown")
+    parser.add_argument("--readme", action="store_true", help="write the table of targets there")
     args = parser.parse_args()
-    parts = args.part or (PARTS[:3] if args.quick else PARTS)
+    if args.readme and args.part:
+        parser.error("--readme needs all targets of one run")
+    usual = TARGETS if args.readme else (*(HOPS[:3] if args.quick else HOPS), *TARGETS)
+    return args, args.part or usual
+
+
+def main():
+    args, parts = arguments()
     os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
     use_cache(latency.CACHE)
     result = {
@@ -125,6 +153,7 @@ def main():
         "latency": [],
         "operators": {},
         "decode": {},
+        "targets": [],
     }
     result["rounds_left_out"], dear = 0, []
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +173,11 @@ def main():
         say("operators")
         found = list(operators.results(rounds=2 if args.quick else 5))
         result["operators"], dear = operators.table(found), [r for r in found if r.over]
+    rows, out = run_targets(parts, args.quick)
+    result["targets"] = [r._asdict() | {"met": r.met, "cells": r.cells} for r in rows]
+    result["rounds_left_out"] += out
+    if args.readme:
+        targets.write_readme(rows, result["machine"], out)
     sys.stdout.write((table.as_json if args.format == "json" else table.markdown)(result))
     gated = [r for r in result["hops"] if r["case"].endswith(f"by {ENGINE_GATED}")]
     slow = [r["median"] for r in gated if r["median"] > hops.ENGINE_NS_MAX]

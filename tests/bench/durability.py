@@ -191,7 +191,7 @@ def starts(folder, series):
     try:
         place = folder / "starts"
         place.mkdir()
-        latency.CONFIG = latency.CONFIG.replace("20000", str(2 * series))
+        latency.CONFIG = latency.CONFIG.replace("100000", str(2 * series))
         one = Drained(broker, place, "committed")
         found = one.run(series // 2, series // 2)
         size = sum(p.stat().st_size for p in (place / "state").glob("*.state"))

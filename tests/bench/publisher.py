@@ -1,9 +1,11 @@
 """A paced publisher as a process of its own; says at the end how well it kept the pace.
 
-    python -m tests.bench.publisher PORT RATE SECONDS QOS DEVICES      (RATE in thousands)
+    python -m tests.bench.publisher PORT RATE SECONDS QOS DEVICES [HOT_EVERY]
 
-A burst leaves every millisecond; each message holds the time at which it was sent.  About 25
-messages a second are hot, each from another device, whose next message is cool again.
+A burst leaves every millisecond, or every message by itself below 1,000 a second; each message holds
+the time at which it was sent.  About 25 messages a second are hot, or each HOT_EVERY-th, each from
+another device, whose next message is cool again.  Packets are made once for each device and only
+stamped, so that the publisher costs little.
 """
 
 import json
@@ -13,50 +15,73 @@ import time
 from tests.bench.peer import Peer, frame, mid_of
 
 HOT_PER_SECOND = 25
-BURST_NS = 1_000_000
 LATE_NS = 10_000_000
 STAMP = b"%019d" % 0
+COOL, HOT = b"21.53", b"99.53"
+DEVICES_MAX = 10_000
+ANSWERS_EVERY = 16
+"""Bursts between two looks at what the broker answers."""
 
 
-def blocks(rate, qos, devices, site):
-    """Endless bursts of a millisecond: (packets, where their stamps are, how many are hot)."""
-    size, every = rate // 1000, rate // HOT_PER_SECOND + 1
-    i = 0
-    while True:
-        data, places, hot = bytearray(), [], 0
-        for _ in range(size):
-            is_hot = i % every == 0
-            hot += is_hot
-            text = b'{"ts":%b,"temperature":%b,"pressure":3.1%d}'
-            body = text % (STAMP, b"120.5" if is_hot else b"21.53", i % 7)
-            packet = frame(f"plant/{site}/d{i % devices}", body, qos, mid_of(i))
-            places.append(len(data) + packet.index(STAMP))
-            data += packet
-            i += 1
-        yield data, places, hot
+class Fleet:
+    """One packet of each device, one behind the other."""
+
+    def __init__(self, devices, qos, site):
+        self.data, self.ends, self.stamps, self.values = bytearray(), [], [], []
+        for i in range(devices):
+            text = b'{"ts":%b,"temperature":%b,"pressure":3.1%d}' % (STAMP, COOL, i % 7)
+            packet = frame(f"plant/{site}/d{i}", text, qos, mid_of(i))
+            self.stamps.append(len(self.data) + packet.index(STAMP))
+            self.values.append(len(self.data) + packet.index(COOL))
+            self.data += packet
+            self.ends.append(len(self.data))
+        self.devices, self.view = devices, memoryview(self.data)
+
+    def send(self, sock, first, n, every):
+        """Messages [first, first + n) of all, in one piece; how many of them are hot."""
+        stamp = b"%019d" % time.time_ns()
+        begin = first % self.devices
+        assert begin + n <= self.devices, "a burst does not go around"
+        for place in self.stamps[begin : begin + n]:
+            self.data[place : place + len(STAMP)] = stamp
+        hot = list(range(-(-first // every) * every, first + n, every))
+        places = [self.values[i % self.devices] for i in hot]
+        for place in places:
+            self.data[place : place + len(HOT)] = HOT
+        start = self.ends[begin - 1] if begin else 0
+        sock.sendall(self.view[start : self.ends[begin + n - 1]])
+        for place in places:
+            self.data[place : place + len(COOL)] = COOL
+        return len(hot)
+
+
+def hot_every(rate):
+    return rate // HOT_PER_SECOND + 1
+
+
+def devices_of(rate):
+    """Each sends twice a second, those of a fast stream more often."""
+    return min(rate // 2, DEVICES_MAX)
 
 
 def main():
-    port, rate, seconds, qos, devices = map(int, sys.argv[1:])
+    port, rate, seconds, qos, devices, *more = map(int, sys.argv[1:])
     peer = Peer(port, "bench-publisher")
+    size, every = max(1, rate // 1000), more[0] if more else hot_every(rate)
+    gap_ns = 1_000_000_000 * size // rate
     # Devices that no run before knows: the daemon takes over what is active from retained states.
-    bursts = blocks(rate, qos, devices, f"s{time.time_ns()}")
+    fleet = Fleet(devices // size * size, qos, f"s{time.time_ns()}")
     began, cpu = time.monotonic_ns(), time.process_time_ns()
     sent = hot = late = late_max = 0
-    for burst in range(seconds * 1000):
-        data, places, more = next(bursts)
-        hot += more
-        behind = time.monotonic_ns() - began - burst * BURST_NS
+    for burst in range(seconds * rate // size):
+        behind = time.monotonic_ns() - began - burst * gap_ns
         if behind < 0:
             time.sleep(-behind / 1e9)
         late += behind > LATE_NS
         late_max = max(late_max, behind)
-        stamp = b"%019d" % time.time_ns()
-        for place in places:
-            data[place : place + len(STAMP)] = stamp
-        peer.sock.sendall(data)
-        sent += len(places)
-        if qos and burst % 16 == 0:
+        hot += fleet.send(peer.sock, sent, size, every)
+        sent += size
+        if qos and burst % ANSWERS_EVERY == 0:
             peer.answers()
     seconds = (time.monotonic_ns() - began) / 1e9
     cpu_us = (time.process_time_ns() - cpu) / 1e3 / sent

@@ -2,6 +2,8 @@
 
 import json
 
+from tests.bench import targets
+
 HOP = ("hop", "case", "unit", "median", "range", "broker µs")
 LATENCY = ("msg/s", "QoS", "p50 ms", "p99 ms", "daemon µs/msg", "of it receive, engine, publish")
 LATENCY += ("broker µs/msg", "bare sleeper p99 ms", "valid")
@@ -57,6 +59,8 @@ def markdown(result):
         columns = ("operator, ns per sample", *next(iter(result["operators"].values())))
         rows = [(n, *map(number, costs.values())) for n, costs in result["operators"].items()]
         told += ["", *_table(columns, rows)]
+    if result["targets"]:
+        told += ["", *_table(targets.HEAD, [row["cells"] for row in result["targets"]])]
     if result["rounds_left_out"]:
         told += ["", f"Rounds left out as disturbed: {result['rounds_left_out']}."]
     return "\n".join(told) + "\n"
