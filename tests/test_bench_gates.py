@@ -35,10 +35,10 @@ def test_packets_become_columns_at_a_small_multiple_of_parsing_alone():
     assert median(ratios(found, "whole path", "orjson.loads")) < WHOLE_MAX
 
 
-@pytest.mark.parametrize("qos", PAHO_MIN)
-def test_receiving_costs_a_small_part_of_what_it_costs_plain_paho(qos):
-    found, _ = receiving.measured(3, (qos,), peers=False, ours=10 * BLOCK, paho=BLOCK)
-    assert median(ratios(found, ("paho", qos), ("ours", qos))) > PAHO_MIN[qos]
+def test_receiving_costs_a_small_part_of_what_it_costs_plain_paho():
+    found, _ = receiving.measured(3, ("ours", "paho"), ours=10 * BLOCK, paho=BLOCK)
+    for qos, least in PAHO_MIN.items():
+        assert median(ratios(found, ("paho", qos), ("ours", qos))) > least
 
 
 @pytest.mark.parametrize("name", SHARES_MIN)

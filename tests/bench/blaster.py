@@ -20,7 +20,7 @@ from tests.bench.traffic import traffic
 BLOCK = 10_000
 """Messages are sent in multiples of that, which begin with the same packet id."""
 PUBACK_BYTES = 4
-SETTLED_S = 0.2
+SETTLED_S = 0.05
 CONNACK, PINGRESP = b"\x20\x02\x00\x00", b"\xd0\x00"
 WISH = re.compile(rb"blast/(\d+)/([01])/")
 

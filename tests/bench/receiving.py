@@ -139,17 +139,25 @@ class Gmqtt:
         return counter.cost()
 
 
-def measured(n, qos_too=(0, 1), peers=True, ours=OURS, paho=PAHO):
-    """({(who, QoS): µs per message of each round}, rounds left out)."""
+WHO = ("ours", "paho", "columns", "gmqtt")
+
+
+def measured(n, who=WHO, ours=OURS, paho=PAHO):
+    """({(who, QoS): µs per message of each round}, rounds left out); gmqtt where it is installed."""
     blaster, cases = Blaster(), {}
+    port, path = blaster.port, Reading()
     try:
-        for qos in qos_too:
-            cases["ours", qos] = Ours(blaster.port, qos, ours)
-            cases["paho", qos] = Paho(blaster.port, qos, paho)
-            cases["columns", qos] = Ours(blaster.port, qos, ours, Reading())
-            if peers and importlib.util.find_spec("gmqtt"):
-                cases["gmqtt", qos] = Gmqtt(blaster.port, qos)
-        cases["columns", qos_too[0]]()  # topics are learnt, kernels loaded
+        for qos in AT_LEAST:
+            made = {
+                "ours": Ours(port, qos, ours),
+                "paho": Paho(port, qos, paho),
+                "columns": Ours(port, qos, ours, path),
+                "gmqtt": Gmqtt(port, qos),
+            }
+            cases |= {(name, qos): made[name] for name in who}
+        if not importlib.util.find_spec("gmqtt"):
+            cases = {key: case for key, case in cases.items() if key[0] != "gmqtt"}
+        Ours(port, 0, BLOCK, path)()  # topics are learnt, kernels loaded
         return rounds(cases, n)
     finally:
         blaster.close()
