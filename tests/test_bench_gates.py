@@ -1,7 +1,7 @@
 """The hot path does not fall behind what it costs now: ratios that alternate, with slack for noise.
 
-The targets themselves stand in the README (`make figures`); these gates are what is reached, and about
-half of it may be lost to a busy machine.  Whoever makes it faster moves its gate.
+The targets themselves stand in the README (`make figures`); these gates are what is reached, of which a
+busy machine may take half and more.  Whoever makes it faster moves its gate.
 """
 
 from statistics import median
@@ -12,13 +12,13 @@ from tests.bench import engine, parsing, receiving, rules
 from tests.bench.blaster import BLOCK
 from tests.bench.targets import Row, absent, ratios, row
 
-KERNELS_MAX, WHOLE_MAX = 1.2, 10.0
+KERNELS_MAX, WHOLE_MAX = 1.2, 15.0
 """Of `orjson.loads`; 0.67 and 5.8 were measured."""
 PAHO_MIN = {0: 6.0, 1: 9.0}
 """Plain paho's CPU to ours; 12 and 19."""
 SHARES_MIN = {
-    "validate": 5.0,
-    "alert above a limit": 3.7,
+    "validate": 4.0,
+    "alert above a limit": 3.0,
     "ewma": 2.5,
     "aggregate": 1.3,
     "rolling std, 60": 0.7,

@@ -2,7 +2,7 @@
 
     python -m tests.bench [--quick] [--part parsing] [--format json] [--readme]
 
-Parts may be given several times; without any, all run, in about ten minutes; --quick takes fewer
+Parts may be given several times; without any, all run, in about twelve minutes; --quick takes fewer
 rounds and leaves out the operators unless they are named.  --readme runs the targets and writes
 the README's table of them.
 Every case asserts its result before a cost counts; ends with status 1 when the engine costs more
@@ -14,6 +14,7 @@ import gc
 import os
 import sys
 import tempfile
+import time
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -29,12 +30,13 @@ TARGETS = (
     *("beside_broker", "burst", "spinning", "starting", "memory"),
 )
 """Modules whose `rows` are targets."""
+BEGAN = time.monotonic()
 ENGINE_GATED = 4096
 """Size of the batches for which the limit holds; smaller ones are shown."""
 
 
 def say(text):
-    sys.stderr.write(f"bench: {text}\n")
+    sys.stderr.write(f"bench: {time.monotonic() - BEGAN:4.0f} s  {text}\n")
 
 
 def inside(quick):

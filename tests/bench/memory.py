@@ -16,19 +16,16 @@ import sys
 import numpy as np
 
 from daemon import warmup
-from daemon.messages import Message
-from daemon.transport.intake import Intake
 from pipelines.jit import use_cache
 from pipelines.order import Arrivals
 from pipelines.series import make_labels
 from tests.bench.engine import STATS
 from tests.bench.latency import CACHE
-from tests.bench.parsing import Reading
+from tests.bench.parsing import Path, check
 from tests.bench.starting import memory_mb
 from tests.bench.targets import ROOT, row
-from tests.bench.traffic import CHANNELS
+from tests.bench.traffic import CHANNELS, traffic
 from tests.graphs import T0, S, graph
-from tests.wires import wiring
 
 SERIES = 100_000
 SAMPLES = 70
@@ -68,26 +65,15 @@ class Taken:
 def registry(series):
     """MB that names take."""
     topics = series // len(CHANNELS)
-    intake, warm = Intake(wiring("mqtt://127.0.0.1:1", "bench")), Reading(100)
+    made, few = traffic(topics, devices=topics), traffic(100)
+    warm = Path()
     for _ in range(2):  # kernels are loaded
-        learn(intake, warm, 100)
-    taken, reading = Taken(), Reading(topics)
-    learn(intake, reading, topics)
+        warm.run(few)
+    taken, path = Taken(), Path(topics)
+    found = path.run(made)
+    check(found, made)
+    del found
     return taken.mb()
-
-
-def learn(intake, reading, topics):
-    """Have these know all topics."""
-    for first in range(0, topics, BATCH):
-        names = [f"site/a/dev{i:05d}/env" for i in range(first, min(first + BATCH, topics))]
-        known = [intake._topic(name.encode()) for name in names]
-        found = reading.read([_message(name, i) for i, name in enumerate(known, first)])
-        assert sum(part.series.size for part in found) == len(CHANNELS) * len(names)
-
-
-def _message(topic, i):
-    body = b'{"ts":%d,"temperature":21.5,"humidity":40.1}' % (T0 // 1_000_000 + i)
-    return Message(topic, body, 0, 0, T0 + i * 1_000_000)
 
 
 def state(series):
@@ -118,27 +104,24 @@ def state(series):
 
 def rows(quick, say):
     """(Rows, rounds left out)."""
-    found = []
     series = SERIES // 10 if quick else SERIES
-    for i in range(1 if quick else 2):
-        say(f"memory of {series:,} series, round {i + 1}")
-        command = [sys.executable, "-m", "tests.bench.memory", str(series)]
-        told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        found.append(json.loads(told))
-    arrays = found[0]["arrays"]
+    say(f"memory of {series:,} series")
+    command = [sys.executable, "-m", "tests.bench.memory", str(series)]
+    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = json.loads(told)
     return [
         row(
             f"names of {series:,} series from {series // 2:,} topics",
-            [f["registry_mb"] for f in found],
+            [found["registry_mb"]],
             " MB",
             at_most=REGISTRY_MB_AT_MOST,
         ),
         row(
             f"state of five operators, for each of {series:,} series",
-            [f["bytes"] for f in found],
+            [found["bytes"]],
             " bytes",
             at_most=BYTES_AT_MOST,
-            beside=f"{arrays:.0f} bytes of it arrays of operators",
+            beside=f"{found['arrays']:,.0f} bytes of it arrays of operators",
         ),
     ], 0
 

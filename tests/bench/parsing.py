@@ -1,29 +1,30 @@
 """From the bytes of PUBLISH packets to columns of samples, beside `orjson.loads` alone.
 
-*Kernels*: what is compiled, with topics known by number.  *Whole path*: Lane, Intake, inbox, Router
-and SourceReader, as the daemon has them, from a socket that has everything at once.
+*Whole path*: Lane, Ingest, inbox, Router and SourceReader, as the daemon has them, from a socket that has
+everything at once.  *Kernels*: of that only the two that find packets and read JSON.
 """
 
+import copy
 import time
+from unittest.mock import patch
 
-import numpy as np
 import orjson
 
-from daemon.decode.bulk.scan import scan as read_json
+from daemon.decode.bulk import feed
 from daemon.decode.reader import SourceReader
 from daemon.decode.route import Router
 from daemon.ledger import Ledger
-from daemon.messages import Message
-from daemon.transport.frames import COLUMNS, PAYLOAD, TOPIC, TOPIC_END, scan
-from daemon.transport.intake import Intake
-from daemon.transport.lane import READ_BYTES, ROWS_MAX, Lane
-from pipelines.order import new_arrivals
+from daemon.transport import frames
+from daemon.transport.dialect import Dialect
+from daemon.transport.ingest import Ingest
+from daemon.transport.lane import Lane
+from pipelines.order import Arrivals
 from pipelines.quota import Quota
 from pipelines.series import SeriesTable
 from tests.bench.measure import rounds
 from tests.bench.targets import middle, ratios, row
 from tests.bench.traffic import CHANNELS, QUICK, SOURCE, traffic
-from tests.graphs import T0, gateway
+from tests.graphs import gateway
 from tests.wires import wiring
 
 AT_MOST = 0.6
@@ -68,6 +69,29 @@ class Reading:
         return [self.reader.read(part) for _, part in self.router.split(messages)]
 
 
+class Path:
+    """From a socket to columns, by what the daemon is made of."""
+
+    def __init__(self, devices=DEVICES):
+        self.reading = Reading(devices)
+        self.wiring = wiring("mqtt://127.0.0.1:1", "bench", inbox_max=20_000)
+        self.link = Ingest(self.wiring, Dialect(self.wiring.broker))
+        self.link.ask_stop()  # it is never to connect, and then closes what it has open
+        self.link.start()
+        self.link.join(10)
+
+    def run(self, made):
+        """Samples of all these packets."""
+        lane, inbox = Lane(Socket(made.data), v5=False), self.wiring.inbox
+        most, found, got = self.reading.gateway.limits.batch_messages_max, [], 0
+        while got < made.messages:
+            lane.read(None, inbox.room, self.link._take)
+            while messages := inbox.drain(most):
+                got += len(messages)
+                found += self.reading.read(messages)
+        return found
+
+
 class Loads:
     """ns per message of `orjson.loads` alone, the results thrown away."""
 
@@ -85,74 +109,49 @@ class Whole:
     """ns per message of the daemon's whole path."""
 
     def __init__(self, made):
-        self.made, self.path = made, Reading()
-        self.wiring = wiring("mqtt://127.0.0.1:1", "bench", inbox_max=20_000)
-        self.intake = Intake(self.wiring)
+        self.made, self.path = made, Path()
         self()  # topics are learnt, kernels loaded
 
     def __call__(self):
-        lane, inbox = Lane(Socket(self.made.data), v5=False), self.wiring.inbox
-        most, found, got = self.path.gateway.limits.batch_messages_max, [], 0
-
-        def put(data, rows):
-            self.intake.put(data, rows, 1, 1, known=True)
-
         began = time.process_time_ns()
-        while got < self.made.messages:
-            lane.read(None, inbox.room, put)
-            while messages := inbox.drain(most):
-                got += len(messages)
-                found += self.path.read(messages)
+        found = self.path.run(self.made)
         spent = time.process_time_ns() - began
         check(found, self.made)
         return spent / self.made.messages
 
 
 class Kernels:
-    """ns per message of finding the packets, and of reading JSON whose topics are known by number."""
+    """ns per message of finding the packets and reading the JSON: the calls that `Whole` makes, again."""
 
     def __init__(self, made):
-        self.made, self.path = made, Reading()
-        self.data = np.frombuffer(made.data, np.uint8)
-        self.rows = np.zeros((ROWS_MAX, COLUMNS), np.int32)
-        self.pieces = []
-        for at, n in self._framed():
-            rows = self.rows[:n]
-            topics = [made.data[at + a : at + b] for a, b in rows[:, TOPIC : TOPIC_END + 1]]
-            payloads = [made.data[at + a : at + b] for a, b in rows[:, PAYLOAD : PAYLOAD + 2]]
-            self._learn(topics, payloads)
-            text = np.frombuffer(b"\0".join([*payloads, b""]), np.uint8)
-            self.pieces.append((text, np.array([int(t[10:15]) for t in topics], np.int32)))
+        self.made, self.calls, self.values = made, [], []
+        whole = Whole(made)
+        with (
+            patch.object(frames, "scan_", self._noted(frames.scan_)),
+            patch.object(feed, "scan", self._noted(feed.scan)),
+        ):
+            whole()
         self()
 
-    def _framed(self):
-        """(offset, packets) of the pieces that a socket would give."""
-        at, end = 0, 0
-        while at < len(self.data):
-            end = min(len(self.data), max(end, at + READ_BYTES))
-            found = scan(self.data, at, end, ROWS_MAX, self.rows, v5=False)
-            yield at, found.rows
-            at = found.at
+    def _noted(self, kernel):
+        def call(*args):
+            mine = copy.deepcopy(args)  # what they stand in is used again
+            self.values += [arg.value for arg in mine if isinstance(arg, Arrivals)]
+            found = kernel(*args)
+            self.calls.append((kernel, mine, found))
+            return found
 
-    def _learn(self, topics, payloads):
-        made = [
-            Message(topic.decode(), payload, 0, 0, T0 + i)
-            for i, (topic, payload) in enumerate(zip(topics, payloads, strict=True))
-        ]
-        self.path.read(made)
+        return call
 
     def __call__(self):
-        feed = self.path.reader._feed
-        known, terms, found = feed.shapes.known, feed._terms, []
+        for value in self.values:
+            value[:] = 0
         began = time.process_time_ns()
-        for (text, topics), (_, n) in zip(self.pieces, self._framed(), strict=True):
-            fate, upto = np.zeros(n, np.uint8), np.empty(n, np.int32)
-            arrival_ns = np.full(n, T0)
-            out = new_arrivals(n * len(CHANNELS))
-            read_json(text, topics, arrival_ns, known, terms, fate, upto, out)
-            found.append(type(out)(*[column[: upto[-1]] for column in out]))
+        found = [kernel(*args) for kernel, args, _ in self.calls]
         spent = time.process_time_ns() - began
-        check(found, self.made)
+        assert found == [expected for _, _, expected in self.calls]
+        total = sum(float(value.sum()) for value in self.values)
+        assert abs(total - self.made.total) < 1e-9 * self.made.total, (total, self.made.total)
         return spent / self.made.messages
 
 

@@ -29,7 +29,7 @@ SHARED = {"rules": 300, "rate": 500, "share": 0.5, "hot_every": 41}
 """500 / 41 hot messages x 30 rules x 4 are 1,500 published a second, as 500 / 10 x 30 are."""
 OWN = {"rules": 8000, "rate": 800, "share": 0.25, "hot_every": 41}
 CORES = 2
-SECONDS, SETTLE_S = 12, 5
+SECONDS, SETTLE_S = 10, 4
 HEAD = CONFIG.split("pipelines:")[0]
 PATIENCE_S = 30
 KEPT_UP_S = 1.0

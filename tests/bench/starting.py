@@ -56,7 +56,7 @@ def rows(quick, say):
         del starts["Node-RED"]
     one(starts["ours"])  # kernels are compiled
     found = {who: [] for who in starts}
-    for i in range(2 if quick else 5):
+    for i in range(2 if quick else 4):
         say(f"start, round {i + 1}")
         for who, start in starts.items():
             found[who].append(one(start))
