@@ -149,13 +149,17 @@ def _node_red_rows(found, why):
         if why:
             made.append(absent(what, f"Node-RED: {why}"))
             continue
-        theirs = [results[rate] for results in found["Node-RED"]]
-        ours = [results[rate] for results in found["none"]]
-        _, note, broken = good([*theirs, *ours])
+        both = zip(found["Node-RED"], found["none"], strict=True)
+        pairs = [(theirs[rate], ours[rate]) for theirs, ours in both]
+        valid = [pair for pair in pairs if all(run["valid"] == "yes" for run in pair)]
+        _, note, broken = good([run for pair in pairs for run in pair])
+        broken = broken or ("" if valid else "in no round both runs are valid")
+        pairs = valid or pairs
+        theirs = [run for run, _ in pairs]
         made.append(
             row(
                 what,
-                [a["daemon_us"] / b["daemon_us"] for a, b in zip(theirs, ours, strict=True)],
+                [a["daemon_us"] / b["daemon_us"] for a, b in pairs],
                 at_least=NODE_RED_AT_LEAST if rate == FULL else None,
                 beside=f"Node-RED {_cost(theirs, 'daemon_us')} µs per message, p50 "
                 f"{_cost(theirs, 'p50_ms')}, p99 {_cost(theirs, 'p99_ms')} ms{note}",
