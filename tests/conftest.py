@@ -13,6 +13,7 @@ from pipelines.jit import Kernel, use_cache
 from tests.daemons import DaemonProcess
 from tests.mosquitto import Mosquitto
 from tests.operator_bounds import Child
+from tests.watched import watched
 
 assert "numba" not in sys.modules, "it looks for its cache once, when it loads"
 os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
@@ -23,27 +24,7 @@ use_cache(Path(__file__).parent.parent / ".cache" / "tests")
 
 BOUNDS = pytest.StashKey[Child]()
 
-_bound = Kernel.bound
-
-
-def _watched(kernel, *args):
-    """What `Kernel.bound` gives, with a look at the types that the product does without."""
-    found = _bound(kernel, *args)
-    if found is kernel.plain:  # interpreted, where types do not matter
-        return found
-    import numba  # noqa: PLC0415 - see above: not before its cache is chosen
-
-    expected = [numba.typeof(arg) for arg in args]
-
-    def called(*given):
-        types = [numba.typeof(arg) for arg in given]
-        assert types == expected, f"{kernel.__name__} was bound to other types"
-        return found(*given)
-
-    return called
-
-
-Kernel.bound = _watched
+Kernel.bound = watched
 
 
 def pytest_collection_finish(session):

@@ -8,9 +8,11 @@ from statistics import median
 
 import pytest
 
+from pipelines.jit import Kernel
 from tests.bench import engine, parsing, receiving, rules
 from tests.bench.blaster import BLOCK
 from tests.bench.targets import Row, absent, ratios, row
+from tests.watched import BOUND
 
 KERNELS_MAX, WHOLE_MAX = 1.2, 15.0
 """Of `orjson.loads`; 0.67 and 5.8 were measured."""
@@ -27,6 +29,11 @@ SHARES_MIN = {
 """Percent of the bandwidth of `np.copyto`; 9.6, 7.5, 5.5, 2.7, 1.4, 0.6."""
 RULES_MAX = 60.0
 """300 rules on a sample to one `orjson.loads`; 25 to 35."""
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_product(monkeypatch):
+    monkeypatch.setattr(Kernel, "bound", BOUND)
 
 
 def test_packets_become_columns_at_a_small_multiple_of_parsing_alone():

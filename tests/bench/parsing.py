@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import orjson
 
-from daemon.decode.bulk import feed
+from daemon import topics
 from daemon.decode.reader import SourceReader
 from daemon.decode.route import Router
 from daemon.ledger import Ledger
@@ -121,14 +121,16 @@ class Whole:
 
 
 class Kernels:
-    """ns per message of finding the packets and reading the JSON: the calls that `Whole` makes, again."""
+    """ns per message of finding packets and topics and reading the JSON: the calls of `Whole`, again."""
 
     def __init__(self, made):
         self.made, self.calls, self.values = made, [], []
         whole = Whole(made)
+        reader = whole.path.reading.reader._feed
         with (
             patch.object(frames, "scan_", self._noted(frames.scan_)),
-            patch.object(feed, "scan", self._noted(feed.scan)),
+            patch.object(topics, "number_", self._noted(topics.number_)),
+            patch.object(reader, "_scan", self._noted(reader._scan)),
         ):
             whole()
         self()
@@ -177,7 +179,7 @@ def rows(quick, say):
     loads = f"`orjson.loads` {middle(found['orjson.loads'])} ns"
     made = []
     for case, what in (
-        ("kernels", "packets found and JSON read, kernels alone, to `orjson.loads` alone"),
+        ("kernels", "packets and topics found, JSON read, kernels alone, to `orjson.loads` alone"),
         ("whole path", "socket to columns, the daemon's whole path, to `orjson.loads` alone"),
     ):
         beside = f"{middle(found[case])} ns per message; {loads}"

@@ -1,0 +1,22 @@
+"""Kernels that the product calls without a look at types, with that look."""
+
+from pipelines.jit import Kernel
+
+BOUND = Kernel.bound
+
+
+def watched(kernel, *args):
+    """What `Kernel.bound` gives; each call asserts that its arguments have the types of `args`."""
+    found = BOUND(kernel, *args)
+    if found is kernel.plain:  # interpreted, where types do not matter
+        return found
+    import numba  # noqa: PLC0415 - not before its cache is chosen
+
+    expected = [numba.typeof(arg) for arg in args]
+
+    def called(*given):
+        types = [numba.typeof(arg) for arg in given]
+        assert types == expected, f"{kernel.__name__} was bound to other types"
+        return found(*given)
+
+    return called
