@@ -190,6 +190,10 @@ def end_of_log_believed(monkeypatch):
     monkeypatch.setattr(replayer.Replayer, "give_up", lambda self, lost: None)
 
 
+def numbers_given_again(monkeypatch):
+    monkeypatch.setattr(LocalLog, "skip", lambda self, number: None)
+
+
 def gap_believed(monkeypatch):
     lose = replayer.Replayer._lose
 
@@ -402,6 +406,7 @@ RULES = {
         tail_only_read,
         part_is_no_ground,
         end_of_log_believed,
+        numbers_given_again,
         gap_believed,
     ],
     "synced, renamed, synced, deleted last": [

@@ -32,8 +32,8 @@ class Shell:
         """As `Durability.__init__`."""
         self.broker = broker
         checkpoints = self.checkpoints_class(disk, ROOT)
-        kept = self.log_class(ROOT / "log", disk=disk, **log_limits)
-        self.journal = self.journal_class(kept, checkpoints)
+        self.log = self.log_class(ROOT / "log", disk=disk, **log_limits)
+        self.journal = self.journal_class(self.log, checkpoints)
         self.log_bytes = log_limits["bytes_max"] // 4
         self.waiting_bytes_max = log_limits["bytes_max"] // 20
         self.mark_bytes = log_limits["segment_bytes"] // 2

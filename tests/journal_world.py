@@ -13,7 +13,8 @@ import random
 import sys
 from contextlib import contextmanager
 
-from daemon.durable import blocks, checkpoint, local
+from daemon.durable import blocks, checkpoint, journal, local
+from daemon.durable.checkpoint import unpacked
 from daemon.durable.port import LogFailed, LogFull
 from tests.disks import Crash, SimDisk
 from tests.journal_past import Past
@@ -58,6 +59,10 @@ class JournalWorld:
         bytes_max = rng.choice((6_000, 12_000, 48_000))
         self.log_limits = {"bytes_max": bytes_max, "segment_bytes": bytes_max // SEGMENTS}
         self.damages = rng.random() < 0.2
+        self.flickers = self.loses_log = seed % 9 == 3
+        """Whether lives are short and many, and the whole log is gone once, as soon as there is a
+        checkpoint: numbers are small then, and would soon be the same again."""
+        self.written = 0
         self.sound = 0
         """Checkpoints that must be there to go on from."""
         self.boots = rng.random() < 0.3
@@ -73,7 +78,8 @@ class JournalWorld:
         self.shell = None
 
     def run(self):
-        for _ in range(self.rng.randint(2, 5)):
+        lives = self.rng.randint(2, 5)
+        for _ in range(3 * lives if self.flickers else lives):
             self.life()
         self.finish()
         return self
@@ -88,7 +94,8 @@ class JournalWorld:
         injected = bool(disk.broken_syncs)
         try:
             self.start()
-            for _ in range(rng.randint(5, 120)):
+            steps = (1, 12) if self.flickers else (5, 120)
+            for _ in range(rng.randint(*steps)):
                 self.step()
             if rng.random() < 0.2:
                 self.stop()
@@ -104,12 +111,22 @@ class JournalWorld:
         self.at_disk = set()  # which threads wait for it
         self.shell = shell = self.shell_class(self.disk, self.broker, self.log_limits)
         self.record(shell)
+        head = shell.log.head
         found = shell.recover()
+        self.seen = self.newest_lsn() > head
         self.tell("recovered", shell.journal.number, found._replace(outputs=len(found.outputs)))
         self.check_start(found)
         if self.rng.random() < 0.2:  # the clock was never set, or is set now
             self.now_ns += self.rng.randint(-6, 6) * TICK_NS
         shell.start(self.now_ns, self.config_bytes())
+
+    def newest_lsn(self):
+        """The record behind which the newest checkpoint was made, 0 without one."""
+        names = [name for name in self.disk.names(ROOT) if name.endswith(".state")]
+        if not names:
+            return 0
+        _, lsn, _, _ = journal._HEAD.unpack(unpacked(self.disk.read(ROOT / names[-1]))["journal"])
+        return lsn
 
     def record(self, shell):
         """See every entry that is added."""
@@ -141,8 +158,19 @@ class JournalWorld:
             self.boot += 1  # see `Shell.connect`: nobody can know this session yet
         self.shell = None
         self.disk.crash(power)
-        if self.damages and self.rng.random() < 0.5:
+        if self.loses_log and self.written:
+            self.lose_log()
+        elif self.damages and self.rng.random() < 0.5:
             self.damage()
+
+    def lose_log(self):
+        """Nothing is left of the log: only the checkpoints tell that there was one."""
+        self.tell("log lost")
+        for path in [p for p in self.disk.durable if p.parent == ROOT / "log"]:
+            del self.disk.durable[path]
+            self.disk.live.pop(path, None)
+        self.loses_log, self.sound = False, 0
+        self.rotten = self.scarred = True
 
     def damage(self):
         """Something that was durable is not any more."""
@@ -285,6 +313,7 @@ class JournalWorld:
         written = self.shell.written
         with self.while_waiting("write", "turn", "receive", "commit"):
             self.shell.write()
+        self.written += self.shell.written - written
         self.sound += self.shell.written > written
         self.scarred &= self.sound < 2
         self.tell("checkpoint", number, self.shell.written, self.shell.failures)
@@ -376,16 +405,16 @@ class JournalWorld:
     # --- what must hold --------------------------------------------------------------------------
 
     def check_start(self, found):
-        journal, machine = self.shell.journal, self.shell.machine
-        if journal.aside:
+        kept, machine = self.shell.journal, self.shell.machine
+        if kept.aside:
             self.sound = 0
-        # Nobody can see that the newest segment is gone.
-        unseen = self.rotten and journal.number < self.past.durable
+        # Nobody can see that the newest segment is gone, unless a checkpoint tells of it.
+        unseen = self.rotten and not self.seen and kept.number < self.past.durable
         if not unseen and not found.lost and found.goes_on == found.found:
-            self.past.check(found, journal, machine)
+            self.past.check(found, kept, machine)
             self.check_room()
             return
-        self.past.lose(journal, machine) if self.may_lose() else self.complain(found)
+        self.past.lose(kept, machine) if self.may_lose() else self.complain(found)
 
     def may_lose(self):
         """Whether there is a cause for it that no daemon can do anything about."""

@@ -4,6 +4,7 @@
 """
 
 import logging
+import random
 import struct
 
 import pytest
@@ -14,9 +15,13 @@ from daemon.durable.port import LogError
 from tests.disks import SimDisk
 from tests.journal_mutants import RULES
 from tests.journal_shell import ROOT, Shell
+from tests.journal_toy import TICK_NS
 from tests.journal_world import PENDING_BYTES, RECORD_BYTES, TRIES, JournalWorld, WorldDisk
+from tests.sim_broker import SimBroker
 
 SEEDS, SEEDS_BY_NIGHT, PARTS = 2000, 100_000, 4
+SEEDS_FOUND = (14513, 25236, 29731, 45414)
+"""That broke a promise once, by night."""
 SEEDS_FOR_MUTANTS = (*range(1000), *range(2000, 3000))
 
 
@@ -49,6 +54,10 @@ def test_promises_hold_over_crashes(part):
     assert crashes > SEEDS / PARTS
     assert entries > 5 * crashes
     assert lost < crashes / 20  # only what the medium itself has lost
+
+
+def test_promises_hold_where_they_were_broken_once():
+    live(SEEDS_FOUND)
 
 
 @pytest.mark.nightly
@@ -100,6 +109,43 @@ def test_a_rule_left_out_is_noticed(rule, mutant, monkeypatch):
     seed = first_seed_that_notices(**classes)
     print(f"{rule}, {mutant.__name__}: seed {seed}")
     assert seed is not None
+
+
+def test_a_log_that_is_gone_is_told_until_a_checkpoint_covers_the_loss():
+    """Starts that die before that must not count up to the numbers that the old one knows."""
+    disk, broker = WorldDisk(Still()), SimBroker(random.Random(0))
+    limits = {"bytes_max": 48_000, "segment_bytes": 3_000}
+
+    def start():
+        shell = Shell(disk, broker, limits)
+        found = shell.recover()
+        shell.start(0, b'{"size": 3}')
+        shell.journal.release()
+        return shell, found
+
+    shell, _ = start()
+    for tick in range(1, 8):
+        shell.run((), tick * TICK_NS, ())
+        shell.commit_and_effects()
+    shell.capture()
+    shell.write()
+    known = shell.log.head
+    disk.crash(power=False)
+    for path in [p for p in disk.live if p.parent == ROOT / "log"]:
+        disk.unlink(path)
+    for _ in range(2 * known):
+        shell, found = start()
+        assert found.lost
+        assert not found.goes_on
+        assert shell.behind  # nothing is taken that could not be made once more
+        shell.commit_and_effects()
+        disk.crash(power=False)
+    shell, _ = start()
+    shell.commit_and_effects()
+    shell.write()
+    disk.crash(power=False)
+    _, found = start()
+    assert (found.goes_on, found.lost) == (True, "")
 
 
 # --- every byte of a checkpoint ------------------------------------------------------------------

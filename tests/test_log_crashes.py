@@ -114,6 +114,11 @@ class DeletesInOneGo(LocalLog):
             total -= self._segments.popleft().size
 
 
+class SkipsWithinASegment(LocalLog):
+    def skip(self, number):
+        self._head = self._written = self._durable = max(number, self._head)
+
+
 class NumbersFirst(LocalLog):
     """Tells a commit before the disk has it."""
 
@@ -195,6 +200,7 @@ LOGS = [
     DeletesInOneGo,
     GoesOnAfterFailure,
     LeavesOldSegmentToTheKernel,
+    SkipsWithinASegment,
     NumbersFirst,
 ]
 PATCHES = [

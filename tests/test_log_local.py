@@ -77,6 +77,39 @@ def test_the_reader_sees_what_is_committed_meanwhile_and_not_what_is_only_append
     log.close()
 
 
+def test_numbers_of_records_that_are_gone_are_not_given_again(tmp_path):
+    log = open_log(tmp_path)
+    log.append(b"one")
+    log.commit(log.durable)
+    for number in (5, 3):
+        log.skip(number)
+        assert (log.head, log.durable, log.commit(5), list(log.read())) == (5, 5, 5, [(1, b"one")])
+    log.close()
+    log = open_log(tmp_path)  # nobody needs to know before there is a record
+    assert log.head == 1
+    log.skip(5)
+    assert log.append(b"six") == log.commit(5) == 6
+    log.close()
+    log = open_log(tmp_path)
+    assert log.damaged is None
+    assert (log.first, list(log.read()), list(log.read(1))) == (
+        1,
+        [(1, b"one"), (6, b"six")],
+        [(6, b"six")],
+    )
+    log.close()
+
+
+def test_an_empty_log_goes_on_behind_records_that_are_gone(tmp_path):
+    log = open_log(tmp_path)
+    log.skip(7)
+    assert log.append(b"eight") == log.commit(7) == 8
+    log.close()
+    log = open_log(tmp_path)
+    assert (log.damaged, log.first, list(log.read())) == (None, 8, [(8, b"eight")])
+    log.close()
+
+
 def test_old_segments_go_and_the_rest_stays_below_the_bound(tmp_path):
     log = open_log(tmp_path, bytes_max=100_000, segment_bytes=10_000)
     reader = log.read()

@@ -142,6 +142,16 @@ class LocalLog:
             found = True
         return found
 
+    def skip(self, number: int) -> None:
+        """Give no number up to this one again: who asks knows of records that are gone."""
+        self._usable()
+        assert self._head == self._durable, "records of this run are not durable yet"
+        if number > self._head:
+            self._head = self._written = self._durable = number
+            if self._file is not None:  # within a segment numbers have no gap
+                self._file.close()
+                self._file = None
+
     def close(self) -> None:
         """Let go of the folder; what was not committed is forgotten."""
         if self._file is not None:

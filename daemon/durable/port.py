@@ -111,6 +111,13 @@ class Log(Protocol):
     def give_up(self, before: int) -> bool:
         """Let go of some records older than that, to make room; whether there were any."""
 
+    def skip(self, number: int) -> None:
+        """Give no number up to this one again: who asks knows of records that are gone.
+
+        The log cannot know by itself that its newest files are missing, or all of them.  To be
+        called before anything is appended.  It writes nothing: what is appended shows it.
+        """
+
     def close(self) -> None:
         """Let go of the folder; what was not committed is forgotten."""
 
