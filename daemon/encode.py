@@ -2,7 +2,8 @@
 
 The whole event stands in the payload (structured mode), so MQTT 3.1.1 loses nothing; MQTT 5
 user properties repeat the attributes for consumers that route without reading payloads.
-Attribute names: CloudEvents 1.0.2, with its extensions `causationid` and `severitytext`.
+Attribute names: CloudEvents 1.0.2, with its extensions `causationid` and `severitytext`, and our
+own: `revision`, `correction` and `hops`.
 """
 
 import re
@@ -123,6 +124,8 @@ class Encoder:
             "datacontenttype": "application/json",
             "revision": event.revision,
         }
+        if event.hops:
+            attributes["hops"] = event.hops
         if event.correction:
             attributes["correction"] = event.correction
         if event.causes:

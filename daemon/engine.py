@@ -294,7 +294,7 @@ class Engine:
             yield messages[:0], until_ns // TICK_NS * TICK_NS
 
     def _hand_on(self, told: Sequence[Event]) -> None:
-        for event in told:
+        for event in self.graph.with_hops(told, self.ticked_ns):
             fleeting = event.pipeline in self._volatile
             (self._made_volatile if fleeting else self._made).extend(self._encoder.encode(event))
         for name, stage in self.graph.sources.items():

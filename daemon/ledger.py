@@ -64,6 +64,7 @@ class Reason(StrEnum):
     NO_VALUES = "no_values"
     TOO_BIG = "too_big"
     TOO_DEEP = "too_deep"
+    TOO_MANY_HOPS = "too_many_hops"
     TOO_MANY_KEYS = "too_many_keys"
     TOO_MANY_READINGS = "too_many_readings"
     UNKNOWN_TOPIC = "unknown_topic"

@@ -42,6 +42,8 @@ class Event:
     """How the event differs from its revision before, when late samples changed it."""
     standing: "Standing | None" = None
     """Of a correction: what the series' alert is now."""
+    hops: int = 0
+    """How many daemons, one after the other, derived events that led to this one; at most."""
     withheld: bool = False
     """Of an alert: there was no room for it, and only the retained state is told."""
 

@@ -1,6 +1,7 @@
 """Graph: every source and pipeline of a gateway, run in the order of their dependence."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from config.model import Gateway, Limits, Source
@@ -10,7 +11,7 @@ from pipelines import notices
 from pipelines.alerting import Past
 from pipelines.batch import Batch
 from pipelines.core import NOTHING
-from pipelines.events import Event
+from pipelines.events import Event, Standing
 from pipelines.flow import Flow
 from pipelines.lookups import Tables
 from pipelines.occurrence import Order, Refused
@@ -20,7 +21,7 @@ from pipelines.pipeline import Pipeline
 from pipelines.quota import Quota
 from pipelines.recycle import sweep
 from pipelines.reorder import Reorder
-from pipelines.series import Labels, SeriesTable
+from pipelines.series import Labels, SeriesTable, without_channel
 from pipelines.values import with_tables
 
 TICK_NS: Final = 100_000_000
@@ -96,6 +97,7 @@ class Graph:
                 self.pipelines[name] = Pipeline(
                     gateway.gateway, name, spec, operators, room, amend_for_ns, lateness_ns
                 )
+        self._origins = self._traced()
         taken = [spec.from_ for spec in gateway.pipelines.values()]
         of_rows = [u for u in taken if not isinstance(u, str) and u.kind != "alerts"]
         listed = {name for upstream in of_rows for name in upstream.pipelines}
@@ -180,6 +182,29 @@ class Graph:
                 return told + self._through({("alerts", name): ended}, None)
         raise Refused("no alert with this id is active or shelved")
 
+    def with_hops(self, told: Sequence[Event], now_ns: int) -> Sequence[Event]:
+        """The same, with hops where they are derived from events of other daemons."""
+        if not any(len(stage.quota.hops) for stage in self.sources.values()):
+            return told
+        most = {name: s.quota.hops.of(None, now_ns) for name, s in self.sources.items()}
+
+        def marked(event: Event) -> Event:
+            of_source = event.type in (notices.LATE, notices.FUTURE)
+            origin = ((event.pipeline,), True) if of_source else self._origins[event.pipeline]
+            sources, apart = origin
+            hops = max(most[name] for name in sources)
+            if hops and apart:
+                device = without_channel(event.labels)
+                hops = self.sources[sources[0]].quota.hops.of(device or None, now_ns)
+            if not hops:
+                return event
+            standing = event.standing
+            if standing is not None and standing.event is not None:
+                standing = Standing(replace(standing.event, hops=hops))
+            return replace(event, hops=hops, standing=standing)
+
+        return [marked(event) for event in told]
+
     def retired(self, following: "Graph") -> list[Event]:
         """What must be told about pipelines that `following` does not go on with."""
         told = []
@@ -188,6 +213,21 @@ class Graph:
             if successor is not pipeline:
                 told += pipeline.retire("pipeline changed" if successor else "pipeline removed")
         return told
+
+    def _traced(self) -> dict[str, tuple[tuple[str, ...], bool]]:
+        """By pipeline: the sources that it rests on; whether a series is still of one device."""
+        found: dict[str, tuple[tuple[str, ...], bool]] = {}
+        for name, pipeline in self.pipelines.items():
+            spec = pipeline.spec
+            apart = all(self.operators[step.name].regroup is None for step in spec.steps)
+            if isinstance(spec.from_, str):
+                found[name] = (spec.from_,), apart
+                continue
+            above = [found[other] for other in above_of(spec)]
+            sources = dict.fromkeys(source for names, _ in above for source in names)
+            single = len(above) == 1 and above[0][1]
+            found[name] = tuple(sources), apart and single
+        return found
 
     def _through(
         self, flows: dict[tuple[str, str], Flow], tick_ns: int | None, *, last: bool = False

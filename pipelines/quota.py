@@ -14,6 +14,7 @@ import numpy as np
 from config.limits import Limits
 from config.terms import SECOND
 from pipelines.batch import I4, I8, U1
+from pipelines.hops import Hops
 from pipelines.jit import kernel
 from pipelines.series import NEVER, Labels, make_labels
 
@@ -59,7 +60,7 @@ def admit(
 class Quota:
     """The buckets of one source."""
 
-    STATE = ("began_ns", "new_full_ns", "owed")
+    STATE = ("began_ns", "new_full_ns", "owed", "hops")
     REMADE = (
         "each_ns",
         "slack_ns",
@@ -79,6 +80,8 @@ class Quota:
         self._new_slack_ns = self._new_each_ns * (limits.series_new_burst_max - 1)
         self.began_ns = NEVER
         """When the first series came."""
+        self.hops = Hops()
+        """How often what devices send was derived from events before."""
         self.new_full_ns = NEVER
         """When the bucket of new series is full again."""
         self._devices: dict[Labels, Device] = {}

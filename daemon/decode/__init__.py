@@ -7,7 +7,7 @@ from typing import Final
 
 from daemon.decode.contract import Decoder
 
-_NOT_FORMATS: Final = {"bulk", "contract", "reader", "route", "tally", "times"}
+_NOT_FORMATS: Final = {"bulk", "contract", "hops", "reader", "route", "tally", "times"}
 
 DECODERS: Final = MappingProxyType(
     {

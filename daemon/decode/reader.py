@@ -20,12 +20,14 @@ from daemon.decode.contract import (
     Since,
     Wanted,
 )
+from daemon.decode.hops import hops_of
 from daemon.decode.tally import Tally
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Ledger, Reason
 from daemon.messages import NUMBER, Message
 from daemon.topics import ByTopic, answered_
 from pipelines.batch import I4, U1
+from pipelines.hops import HOPS_MAX
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.quota import FAR_NS, Device, Quota
 from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
@@ -179,11 +181,17 @@ class SourceReader:
         if message[5] and not self._timed:  # kept by the broker, nobody knows since when
             self._tally.reject(Reason.RETAINED, message)
             return
+        hops = hops_of(message[1])
+        if hops > HOPS_MAX:
+            self._tally.reject(Reason.TOO_MANY_HOPS, message)
+            return
         try:
             readings = self._decode(message[1])
         except RejectedError as rejected:
             self._tally.reject(rejected.reason, message)
             return
+        if hops:
+            self._quota.hops.note(make_labels(device.labels), hops, message[4])
         if len(readings) == 1:
             refused = self._take(device, readings[0], message[4], out)
             if refused is not None:
