@@ -14,6 +14,7 @@ from typing import Final
 
 from config.model import Gateway
 from daemon import __version__
+from daemon.bulk import Bulk
 from daemon.clock import Clock
 from daemon.durable.blocks import Begins, BlockError, Reload, Start, Turn
 from daemon.durable.journal import Entry, Journal
@@ -23,6 +24,7 @@ from daemon.ledger import Count, Ledger
 from daemon.messages import Message, Outgoing
 from daemon.outbox import Outbox, Parcel
 from daemon.outlet import Done
+from daemon.topics import ByTopic
 from daemon.transport.port import Transport
 from pipelines.graph import TICK_NS
 
@@ -68,6 +70,7 @@ class Durable:
         """Whether messages on a topic are not kept; None: all are."""
         self.on_commit: Callable[[], None] = _nothing
         """Called after each commit, in this thread."""
+        self._lasting = ByTopic(self._lasts)
         self._outbox, self._transport = outbox, transport
         self._ledger, self._clock, self._delay_ns = ledger, clock, commit_delay_ns
         self._settled: deque[int] = deque()
@@ -103,7 +106,7 @@ class Durable:
         messages: Sequence[Message] = done.messages
         ticks: Sequence[int] = ()
         if self.volatile is not None:
-            kept = [m for m in messages if not self.volatile(m.topic)]
+            kept = self._kept(messages)
             if len(kept) < len(messages):
                 messages, ticks = kept, done.ticks
         if journal.log_bytes - self._marked_bytes >= self._mark_bytes:
@@ -123,10 +126,21 @@ class Durable:
         """Another configuration holds from here on."""
         self.config = stored(gateway)
         self.journal.add(Reload(self.config))
+        self.journal.duplicates.anew()
+        self._lasting = ByTopic(self._lasts)
 
     def put(self, outputs: Sequence[Outgoing]) -> None:
         """At once, and only once: after a crash they are not known any more."""
         self._outbox.release(self.journal.tokens(outputs))
+
+    def _kept(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Those that are to be in the log."""
+        if isinstance(messages, Bulk):
+            return messages.kept(self._lasting)
+        return [m for m in messages if self._lasts(m.topic)]
+
+    def _lasts(self, topic: str) -> bool:
+        return self.volatile is None or not self.volatile(topic)
 
     def _mark(self, until_ns: int) -> None:
         """What a replay must know that begins here, because older records are gone."""

@@ -16,19 +16,21 @@ from pipelines.jit import kernel
 
 U8 = NDArray[np.uint64]
 
-_BASIS: Final = np.uint64(0xCBF29CE484222325)
-_PRIME: Final = np.uint64(0x100000001B3)
+BASIS: Final = np.uint64(0xCBF29CE484222325)
+PRIME: Final = np.uint64(0x100000001B3)
 _FREE: Final = -1
 _MIXED: Final = -1
 
 
 @kernel
-def hashed(data: U1, at: int, end: int) -> int:
-    """FNV-1a of the bytes in [at, end), 64 bits (RFC 9923)."""
-    h = _BASIS
+def hashed(h: np.uint64, data: U1, at: int, end: int) -> np.uint64:
+    """FNV-1a, 64 bits (RFC 9923), of what led to `h` and then the bytes in [at, end).
+
+    Nothing has led to `BASIS`.
+    """
     for p in range(at, end):
-        h = (h ^ np.uint64(data[p])) * _PRIME
-    return h  # type: ignore[return-value]  # mypy does not see kernels of unsigned numbers
+        h = (h ^ np.uint64(data[p])) * PRIME
+    return h
 
 
 @kernel
@@ -38,7 +40,7 @@ def number_(
     """Put into each row from `first` on the number of its topic; the first row that has none."""
     for i in range(first, rows.shape[0]):
         at, end = rows[i, TOPIC], rows[i, TOPIC_END]
-        h = hashed(data, at, end)
+        h = hashed(BASIS, data, at, end)
         slot = np.int64(h & np.uint64(mask))
         found = _FREE
         while slots[slot] != _FREE:
@@ -130,7 +132,7 @@ class Topics:
         if end > self._letters.size:
             self._letters = _grown(self._letters, 2 * end)
         self._letters[self._begin[t] : end] = raw
-        self._begin[t + 1], self._hashes[t] = end, hashed(raw, 0, raw.size)
+        self._begin[t + 1], self._hashes[t] = end, hashed(BASIS, raw, 0, raw.size)
         if 2 * (t + 1) > self._slots.size:
             self._slots = np.full(2 * self._slots.size, _FREE, np.int32)
             place_(self._hashes, t + 1, self._slots, self._slots.size - 1)

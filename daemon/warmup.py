@@ -9,6 +9,7 @@ from daemon import topics
 from daemon.bulk import Bulk
 from daemon.decode.bulk.feed import Feed, feed_of
 from daemon.decode.contract import Wanted
+from daemon.durable import duplicates
 from daemon.messages import Message
 from daemon.topics import Topics
 from pipelines import warmup
@@ -31,6 +32,7 @@ def steps(graph: Graph) -> Iterator[Step]:
 
 def _topics() -> None:
     topics.warm_up()
+    duplicates.warm_up()
     bulk = Bulk.of([Message("warm/up", b"", 0, 0, 0)], Topics())
     assert bulk.size_bytes
 

@@ -20,6 +20,7 @@ HOMES: Final = (
     "daemon/transport/frames.py",
     "daemon/bulk.py",
     "daemon/topics.py",
+    "daemon/durable/duplicates.py",
     "daemon/messages.py",
 )
 """Folders and files beside each other in which kernels stand, and what they call."""
@@ -34,6 +35,7 @@ class Kernel:
         self.__doc__ = fn.__doc__
         self.__module__ = fn.__module__
         self._compiled: Callable[..., Any] | None = None
+        self._only: Callable[..., Any] | None = None
 
     @property
     def compiled(self) -> Callable[..., Any]:
@@ -72,6 +74,12 @@ class Kernel:
         types = tuple(numba.typeof(arg) for arg in args)  # type: ignore[no-untyped-call]
         found: Callable[..., Any] = self.compiled.compile(types)  # type: ignore[attr-defined]
         return found
+
+    def only(self, *args: Any) -> Callable[..., Any]:
+        """The same for a kernel that never gets others, from whoever: they are looked at once."""
+        if self._only is None:
+            self._only = self.bound(*args)
+        return self._only
 
 
 def kernel(fn: Callable[..., Any]) -> Kernel:

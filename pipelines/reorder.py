@@ -111,7 +111,7 @@ class Reorder:
             self.table.clock_ns,
         )
         if self._admit is None:
-            self._admit = admit.bound(*args)
+            self._admit = admit.only(*args)
         self._late_size = self._admit(*args)
         return self._released()
 
@@ -121,7 +121,7 @@ class Reorder:
         size, clock_ns = len(self.table), self.table.clock_ns
         args = (now_ns, size, self._times, self._pool, self.rules, self._out, clock_ns)
         if self._advance is None:
-            self._advance = advance.bound(*args)
+            self._advance = advance.only(*args)
         self._advance(*args)
         return self._released()
 

@@ -157,14 +157,14 @@ def events_of(made, s):
 @contextlib.contextmanager
 def interpreted():
     """Inside, every kernel and every helper that it calls run as plain Python."""
-    compiled = Kernel.__call__, Kernel.bound
+    compiled = Kernel.__call__, Kernel.bound, Kernel.only
     Kernel.__call__ = lambda self, *args: self.plain(*args)
-    Kernel.bound = lambda self, *_: self.plain
+    Kernel.bound = Kernel.only = lambda self, *_: self.plain
     try:
         with np.errstate(all="ignore"):
             yield
     finally:
-        Kernel.__call__, Kernel.bound = compiled
+        Kernel.__call__, Kernel.bound, Kernel.only = compiled
 
 
 def copy_of(case, runner, series):

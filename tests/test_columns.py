@@ -8,6 +8,8 @@ import pytest
 from config.model import Limits
 from daemon.bulk import Bulk, Origin, joined
 from daemon.decode.reader import MESSAGES_MIN
+from daemon.durable.blocks import Turn, Unpacker, pack
+from daemon.durable.duplicates import Duplicates
 from daemon.inbox import Inbox
 from daemon.ledger import Gauge, Ledger
 from daemon.messages import COLUMNS, END, NUMBER, TOPIC, TOPIC_END, Message
@@ -16,7 +18,7 @@ from daemon.transport import frames
 from daemon.transport.intake import Intake
 from tests.bulk_rig import ARRIVAL, Pair, Side
 from tests.bulks import bulk
-from tests.test_lane import V5, published
+from tests.test_lane import V5, packet, published, text
 from tests.wires import wiring
 
 
@@ -24,12 +26,16 @@ def read(data, origin=Origin(3, 2, resumed=True), canary=""):  # noqa: B008 - a 
     """What an intake makes of these packets, as one."""
     w = wiring("mqtt://x", "x", inbox_max=100_000)
     object.__setattr__(w, "canary_topic", canary)
-    text = np.frombuffer(bytearray(data + b"\0"), np.uint8)
+    made = as_array(data)
     out = np.zeros((10_000, COLUMNS), np.int32)
-    found = frames.scan(text, 0, len(data), 10_000, out, v5=True)
+    found = frames.scan(made, 0, len(data), 10_000, out, v5=True)
     assert found.at == len(data)
-    Intake(w).put(text, out[: found.rows], origin)
+    Intake(w).put(made, out[: found.rows], origin)
     return w.inbox
+
+
+def as_array(data):
+    return np.frombuffer(bytearray(data + b"\0"), np.uint8)
 
 
 def some(seed, n):
@@ -152,6 +158,41 @@ def test_our_own_canary_comes_in_its_place_and_counts_nowhere():
     assert box._received == 10
 
 
+def test_a_turn_is_stored_the_same_whatever_its_messages_came_as():
+    turn = Turn(7, some(8, 300), ticks=(5, 6))
+    assert turn.messages.asked
+    for part in (turn.messages, turn.messages[40:41], turn.messages[:0]):
+        [record] = pack(turn._replace(messages=part))
+        assert pack(turn._replace(messages=list(part))) == [record]
+        found = Unpacker().feed(record)
+        assert found.messages == [m._replace(again=False) for m in part]
+
+
+def test_what_comes_twice_is_told_the_same_whatever_it_came_as():
+    rng, sides = random.Random(9), [Duplicates(), Duplicates()]
+    for side in sides:
+        side.identified = lambda topic: topic != "plant/b"
+    left_out = 0
+    for session in (1, 1, 1, 2, 2):
+        data = b""
+        for _ in range(400):
+            kind, mid = rng.choice([0, 2, 2, 10, 10]), rng.randrange(5)
+            body = text(rng.choice([b"plant/a", b"plant/b"]))
+            body += (bytes((0, mid)) if kind else b"") + b"\x00" + rng.choice([b"1", b"2"])
+            data += packet(0x30 | kind, body)
+        part = read(data, Origin(1, session, resumed=session == 1)).drain(400)
+        assert len(part) == 400
+        plain = list(part)
+        found = [side.fresh(some) for side, some in zip(sides, (part, plain), strict=True)]
+        assert list(found[0]) == list(found[1])
+        left_out += 400 - len(found[0])
+        assert sides[0].pack() == sides[1].pack()
+        sides[0].unpack(sides[0].pack())
+        sides[1].note(plain[:100])
+        sides[0].note(part[:100])
+    assert 50 < left_out < 1000
+
+
 WHOLE = b'{"ts":1800000000000,"n":12,"a":1.5e1,"b":-0.25,"unit":"x"}'
 
 
@@ -172,8 +213,7 @@ def test_what_stands_behind_a_payload_is_not_read(behind):
             size = len(message.payload)
             rows[i, TOPIC : END + 1] = at, at + 11, at + 11, at + 11, at + 11 + size
             at += 11 + size + (len(WHOLE) - size if size < len(WHOLE) else len(behind))
-        text = np.frombuffer(bytearray(data + b"\0"), np.uint8)
-        raw = Bulk(text, rows, columns.arrival_ns, columns.topics, Origin())
+        raw = Bulk(as_array(data), rows, columns.arrival_ns, columns.topics, Origin())
         assert [m.payload for m in raw] == [m.payload for m in made]
         sides = [Side(pair.bulk.source, pair.bulk.limits, 100) for _ in range(2)]
         sides[1].reader._read_many = sides[1].reader._read_few

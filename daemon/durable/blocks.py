@@ -17,8 +17,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from daemon.bulk import Bulk
 from daemon.durable.outputs import outputs_of, pack_outputs
-from daemon.messages import Message
+from daemon.messages import END, FIRST, NUMBER, PACKET_ID, PAYLOAD, RETAIN, Message
 from daemon.outbox import Parcel
 
 VERSION: Final = 1
@@ -217,29 +218,23 @@ def _turn(turn: Turn) -> bytes:
     counts = len(made), len(turn.settled), len(turn.ticks)
     if not messages:  # ten ticks a second, for ever
         return _COUNTS.pack(until_ns, 0, 0, 0, *counts) + behind
-    topics: dict[str, int] = {}
-    rows = [topics.setdefault(m[0], len(topics)) for m in messages]
-    named = [topic.encode("utf-8", "surrogatepass") for topic in topics]
-    payloads = [m[1] for m in messages]
-    asked = [(i, m) for i, m in enumerate(messages) if m.response_topic or m.correlation]
-    where = [m.response_topic.encode("utf-8", "surrogatepass") for _, m in asked]
-    whose = [m.correlation for _, m in asked]
-    arrival = np.array([m[4] for m in messages], np.int64)
-    columns = (
-        np.diff(arrival, prepend=np.int64(0)),
-        [m[6] for m in messages],
-        [m[3] for m in messages],
-        [m[2] | (_RETAINED if m[5] else 0) for m in messages],
-        rows,
-        list(map(len, payloads)),
-        [m.session for m in messages],
+    topics, row, columns, payloads = (
+        _of_bulk(messages) if isinstance(messages, Bulk) else _of_each(messages)
     )
+    named = [topic.encode("utf-8", "surrogatepass") for topic in topics]
+    asked = _asked(messages)
+    where = [topic.encode("utf-8", "surrogatepass") for _, topic, _ in asked]
+    whose = [correlation for *_, correlation in asked]
+    arrival_ns, epochs, mids, flags, sessions = columns
+    steps = np.diff(arrival_ns, prepend=np.int64(0))
+    sizes = list(map(len, payloads))
+    stored = (steps, epochs, mids, flags, row, sizes, sessions)
     return b"".join(
         [
             _COUNTS.pack(until_ns, len(messages), len(topics), len(asked), *counts),
-            *(np.array(c, t).tobytes() for c, t in zip(columns, _COLUMNS, strict=True)),
+            *(np.array(c, t).tobytes() for c, t in zip(stored, _COLUMNS, strict=True)),
             *(_u4(map(len, texts)) for texts in (named, where, whose)),
-            _u4(i for i, _ in asked),
+            _u4(i for i, *_ in asked),
             *named,
             *where,
             *whose,
@@ -247,6 +242,51 @@ def _turn(turn: Turn) -> bytes:
             behind,
         ]
     )
+
+
+def _of_each(messages: Sequence[Message]) -> tuple[Any, ...]:
+    """Of messages: (topics, topic of each, columns, payloads)."""
+    topics: dict[str, int] = {}
+    row = [topics.setdefault(m[0], len(topics)) for m in messages]
+    columns = (
+        np.array([m[4] for m in messages], np.int64),
+        [m[6] for m in messages],
+        [m[3] for m in messages],
+        [m[2] | (_RETAINED if m[5] else 0) for m in messages],
+        [m.session for m in messages],
+    )
+    return list(topics), row, columns, [m[1] for m in messages]
+
+
+def _of_bulk(messages: Bulk) -> tuple[Any, ...]:
+    """The same of columns, none of which is looked at one by one."""
+    rows, data, n = messages.rows, messages.data.data, len(messages)
+    met, first, row = np.unique(rows[:, NUMBER], return_index=True, return_inverse=True)
+    order = np.argsort(first)  # topics stand in the order in which they come
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    columns = (
+        messages.arrival_ns,
+        np.full(n, messages.origin.epoch),
+        rows[:, PACKET_ID],
+        messages.qos | np.where(rows[:, FIRST] & RETAIN, _RETAINED, 0),
+        np.full(n, messages.origin.session),
+    )
+    ends = zip(rows[:, PAYLOAD].tolist(), rows[:, END].tolist(), strict=True)
+    names = messages.topics.names
+    topics = [names[t] for t in met[order].tolist()]
+    return topics, place[row], columns, [data[a:b] for a, b in ends]
+
+
+def _asked(messages: Sequence[Message]) -> list[tuple[int, str, bytes]]:
+    """(Which one, response topic, correlation data) of those with an answer to be sent."""
+    if isinstance(messages, Bulk):
+        return [(i, *answer) for i, answer in sorted(messages.asked.items())]
+    return [
+        (i, m.response_topic, m.correlation)
+        for i, m in enumerate(messages)
+        if m.response_topic or m.correlation
+    ]
 
 
 def _turn_of(reader: "_Reader") -> Turn:

@@ -7,14 +7,54 @@ messages apart, by a time or a counter of the device; of others (`identified`) i
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from hashlib import blake2b
 from typing import Final
 
 import numpy as np
 
-from daemon.messages import Message
+from daemon.bulk import Bulk
+from daemon.messages import (
+    AGAIN,
+    END,
+    FIRST,
+    NUMBER,
+    PACKET_ID,
+    PAYLOAD,
+    QOS,
+    TOPIC,
+    TOPIC_END,
+    Message,
+)
+from daemon.topics import BASIS, PRIME, U8, ByTopic, hashed
+from pipelines.batch import I4, U1
+from pipelines.jit import kernel
 
+MIDS: Final = 65_536
 _COLUMNS: Final = np.dtype([("mid", "<u2"), ("digest", "<u8")])
+
+
+@kernel
+def compare_(
+    data: U1, rows: I4, asked: I4, resumed: int, digests: U8, known: U1, repeated: U1
+) -> int:
+    """Mark those that are the last one of their packet id once more; keep the digests of others.
+
+    rows (n, columns): see `daemon.messages`. asked: by topic, 0 for those of which it is not asked.
+    digests, known (MIDS,): of the last one under each packet id. Returns how many are marked.
+    A digest is the FNV-1a of topic, NUL and payload.
+    """
+    found = 0
+    for i in range(rows.shape[0]):
+        first, mid = rows[i, FIRST], rows[i, PACKET_ID]
+        if first & QOS == 0 or mid == 0 or asked[rows[i, NUMBER]] == 0:
+            continue
+        h = hashed(BASIS, data, rows[i, TOPIC], rows[i, TOPIC_END]) * PRIME
+        h = hashed(h, data, rows[i, PAYLOAD], rows[i, END])
+        if first & AGAIN != 0 and resumed != 0 and known[mid] != 0 and digests[mid] == h:
+            repeated[i] = 1
+            found += 1
+        else:
+            digests[mid], known[mid] = h, 1
+    return found
 
 
 class Duplicates:
@@ -22,53 +62,87 @@ class Duplicates:
 
     def __init__(self) -> None:
         self.session = 0
-        self._digests: dict[int, int] = {}
-        self.identified: Callable[[str], bool] = _all
+        self._digests = np.zeros(MIDS, np.uint64)
+        self._known = np.zeros(MIDS, np.uint8)
+        self.identified = _all
+
+    @property
+    def identified(self) -> Callable[[str], bool]:
         """Whether payloads on a topic tell messages apart."""
+        return self._identified
+
+    @identified.setter
+    def identified(self, ask: Callable[[str], bool]) -> None:
+        self._identified = ask
+        self.anew()
+
+    def anew(self) -> None:
+        """Ask anew of each topic whether its payloads tell messages apart."""
+        self._asked = ByTopic(lambda topic: int(self._identified(topic)))
 
     def fresh(self, messages: Sequence[Message]) -> Sequence[Message]:
         """Those that have not been taken yet, in order; they count as taken from here on."""
-        kept = []
-        for message in messages:
-            if message.qos and message.mid and self.identified(message.topic):
-                digest = self._turn_to(message)
-                if message.again and self._digests.get(message.mid) == digest:
-                    continue
-                self._digests[message.mid] = digest
-            kept.append(message)
+        if isinstance(messages, Bulk):
+            return self._fresh_of(messages)
+        kept = [m for m in messages if not self._had(m)]
         return messages if len(kept) == len(messages) else kept
 
     def note(self, messages: Iterable[Message]) -> None:
         """These have been taken before."""
         for message in messages:
-            if message.qos and message.mid and self.identified(message.topic):
-                digest = self._turn_to(message)
-                self._digests[message.mid] = digest
+            self._had(message._replace(again=False))
 
     def turn_to(self, session: int) -> None:
         """Packet ids mean nothing any more that were given in another session."""
         if session != self.session:
             self.session = session
-            self._digests.clear()
+            self._known[:] = 0
 
-    def _turn_to(self, message: Message) -> int:
+    def _fresh_of(self, messages: Bulk) -> Bulk:
+        if not messages.qos.any():
+            return messages
+        self.turn_to(messages.origin.session)
+        repeated = np.zeros(len(messages), np.uint8)
+        asked, again = self._asked.table(messages.topics), int(messages.origin.resumed)
+        data, rows = messages.data, messages.rows
+        found = compare_(data, rows, asked, again, self._digests, self._known, repeated)
+        return messages.where(repeated == 0) if found else messages
+
+    def _had(self, message: Message) -> bool:
+        """Whether this is one that was taken before, and comes again; else it is the last one."""
+        mid = message.mid
+        if not (message.qos and mid and self._identified(message.topic)):
+            return False
         self.turn_to(message.session)
-        digest = blake2b(message.topic.encode("utf-8", "surrogatepass"), digest_size=8)
-        digest.update(b"\0")
-        digest.update(message.payload)
-        return int.from_bytes(digest.digest(), "little")
+        topic = message.topic.encode("utf-8", "surrogatepass")
+        text = np.frombuffer(bytearray(topic + b"\0" + message.payload), np.uint8)
+        digest = hashed(BASIS, text, 0, text.size)
+        if message.again and self._known[mid] and int(self._digests[mid]) == digest:
+            return True
+        self._digests[mid], self._known[mid] = digest, 1
+        return False
 
     def pack(self) -> bytes:
         """All of it."""
-        rows = np.fromiter(self._digests.items(), _COLUMNS, len(self._digests))
+        mids = np.flatnonzero(self._known)
+        rows = np.zeros(mids.size, _COLUMNS)
+        rows["mid"], rows["digest"] = mids, self._digests[mids]
         return self.session.to_bytes(4, "little") + rows.tobytes()
 
     def unpack(self, data: bytes | memoryview) -> None:
         """Go on from what `pack` has given. Raises ValueError."""
         self.session = int.from_bytes(data[:4], "little")
         rows = np.frombuffer(data[4:], _COLUMNS)
-        self._digests = dict(zip(rows["mid"].tolist(), rows["digest"].tolist(), strict=True))
+        self._known[:] = 0
+        self._digests[rows["mid"]], self._known[rows["mid"]] = rows["digest"], 1
 
 
 def _all(_topic: str) -> bool:
     return True
+
+
+def warm_up() -> None:
+    """Compile what is needed."""
+    some, flags = np.zeros(1, np.int32), np.zeros(1, np.uint8)
+    rows, digests = np.zeros((0, NUMBER + 1), np.int32), np.zeros(1, np.uint64)
+    compare_(flags, rows, some, 0, digests, flags, flags)

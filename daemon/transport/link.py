@@ -257,10 +257,7 @@ class Link(ABC):
                     self._tcp.answer()
             if client.socket() is None or self._write(client, sock, hit):
                 return
-            if self.lingers:
-                self.lingers = False
-                # Let more come, for a moment or until there is something to send that cannot wait.
-                select.select([self._wake_r] if self.hurries else [], [], [], LINGER_S)
+            self._linger()
             now = self._beat_ns = clock.monotonic_ns()
             if reading and now >= patient_until:
                 client.loop_misc()
@@ -270,6 +267,12 @@ class Link(ABC):
                 if now - pinged > half_ns and not client.want_write() and not self.raw:
                     pinged = now
                     sock.send(_PINGREQ)
+
+    def _linger(self) -> None:
+        """Let more come, for a moment or until there is something to send that cannot wait."""
+        if self.lingers:
+            self.lingers = False
+            select.select([self._wake_r] if self.hurries else [], [], [], LINGER_S)
 
     def _wait(self, poll: select.poll, sock: Any, reading: bool) -> int:
         """Wait until something can be done; what the connection is ready for."""

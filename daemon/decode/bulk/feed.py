@@ -78,7 +78,7 @@ class Feed:
         columns = messages.data, rows, topic, messages.arrival_ns
         args = (*columns, self.shapes.known, self._terms, fate, upto, out)
         if self._scan is None:
-            self._scan = scan.bound(*args)
+            self._scan = scan.only(*args)
         unknown, odd = self._scan(*args)
         last = int(upto[-1])
         samples = Arrivals(*[column[:last] for column in out])  # type: ignore[arg-type]  # mypy sees columns of one type
