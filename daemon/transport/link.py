@@ -30,8 +30,7 @@ log = logging.getLogger(__name__)
 SELECT_S: Final = 1.0
 SEND_BYTES: Final = 256 * 1024
 LINGER_S: Final = 0.002
-"""After messages have come: each waking costs some 20 us of CPU, whatever it is for, and one of the
-engine as much as fifty messages."""
+"""After messages have come: a waking costs 20 us of CPU, whatever it is for, the engine's far more."""
 SENDS_PER_ROUND: Final = 16
 """Then something else may have its turn: what is to be read, and a stop."""
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
