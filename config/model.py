@@ -299,12 +299,13 @@ class Included(Options):
 class Gateway(Options):
     """One daemon on one gateway."""
 
+    # Defaults are constructed, not validated: a start would build four validators for nothing.
     gateway: Name = "gateway"
-    broker: Broker = Broker()
+    broker: Broker = Broker.model_construct()
     include: tuple[str, ...] = Field((), description="Globs of more files, beside this one.")
-    limits: Limits = Limits()
-    http: Http = Http()
-    log: Log = Log()
+    limits: Limits = Limits.model_construct()
+    http: Http = Http.model_construct()
+    log: Log = Log.model_construct()
     record: Record | None = Field(
         None, description="Keep what comes in for sensorweir replay; {} does so. Default: not."
     )

@@ -44,7 +44,11 @@ class Options(BaseModel):
     """A mapping in a configuration file: unknown keys and NaN are errors, values never change."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        defer_build=True,  # most of them are parts of others, or in nobody's configuration
     )
 
     @classmethod

@@ -31,7 +31,7 @@ from daemon.machine import EngineMachine
 from daemon.outbox import Outbox
 from daemon.transport.port import Transport
 from pipelines.graph import TICK_NS, Graph
-from pipelines.operator import load_all
+from pipelines.operator import OPERATORS
 
 log = logging.getLogger(__name__)
 
@@ -90,12 +90,12 @@ class Durability:
         found = self.found = self.journal.recover(machine)
         before = machine.engine
         if before is None:
-            engine = make(Graph(gateway, load_all()))
+            engine = make(Graph(gateway, OPERATORS))
         else:
             engine = make(before.graph)
             engine.go_on(before)
             self.outlet.resume(found.outputs)
-            graph = Graph(gateway, load_all(), keep=engine.graph)
+            graph = Graph(gateway, OPERATORS, keep=engine.graph)
             if stored(engine.gateway) == stored(gateway):
                 engine.adopt(graph, told=False)  # the same, with the broker's address
             else:

@@ -12,7 +12,7 @@ from daemon.ledger import Ledger
 from daemon.messages import Message, Outgoing
 from daemon.outlet import Done
 from pipelines.graph import Graph
-from pipelines.operator import load_all
+from pipelines.operator import OPERATORS
 from pipelines.state import restore
 
 
@@ -50,7 +50,7 @@ class EngineMachine:
         self, config: bytes, ticked_ns: int, sections: Mapping[str, memoryview] | None
     ) -> bool:
         """A graph as it was under that configuration. Raises StateError, ConfigUnknownError."""
-        graph = Graph(restored(config), load_all())
+        graph = Graph(restored(config), OPERATORS)
         self.anew = restore(graph, sections).anew if sections is not None else {}
         ledger = Ledger()
         inbox = Inbox(1, 1, ledger)
@@ -73,7 +73,7 @@ class EngineMachine:
         """As a reload did it; the turn that it made follows in the log."""
         assert self.engine is not None
         before = self.engine.graph
-        self.engine.adopt(Graph(restored(config), load_all(), keep=before), told=False)
+        self.engine.adopt(Graph(restored(config), OPERATORS, keep=before), told=False)
 
     def identified(self, topic: str) -> bool:
         """Whether payloads on this topic tell messages apart."""

@@ -18,7 +18,7 @@ from daemon.outlet import Direct
 from daemon.transport.memory import MemoryTransport
 from daemon.transport.port import Wiring
 from pipelines.graph import Graph
-from pipelines.operator import load_all
+from pipelines.operator import OPERATORS
 
 BROKER: Final = Broker(url="memory://")
 
@@ -49,7 +49,7 @@ class Offline:
                 will=birth,
             )
         )
-        graph = Graph(self.gateway, load_all()) if graph is None else graph
+        graph = Graph(self.gateway, OPERATORS) if graph is None else graph
         outlet = Direct(self.outbox, self.transport)
         self.engine = Engine(graph, self.inbox, self.ledger, self.clock, outlet)
 

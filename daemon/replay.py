@@ -19,7 +19,7 @@ from daemon.messages import Outgoing
 from daemon.offline import BROKER, Offline
 from pipelines.events import rfc3339
 from pipelines.graph import Graph
-from pipelines.operator import load_all
+from pipelines.operator import OPERATORS
 from pipelines.state import restore
 
 AROUND_NS: Final = 60_000_000_000
@@ -118,7 +118,7 @@ class Replay:
             )
         self._exact = start.begins is Begins.FRESH
         gateway = self._gateway or restored(start.config)
-        self._open(gateway, start.ticked_ns, Graph(gateway, load_all()))
+        self._open(gateway, start.ticked_ns, Graph(gateway, OPERATORS))
         self.now_ns = start.now_ns
         self.runs += 1
 
@@ -134,7 +134,7 @@ class Replay:
             return
         _, ticked_ns = Journal.head(state)
         gateway = restored(bytes(state["config"]))
-        graph = Graph(gateway, load_all())
+        graph = Graph(gateway, OPERATORS)
         anew = restore(graph, state).anew
         when = rfc3339(ticked_ns)
         self._note(f"from the checkpoint of {when} on all is the same as what was published")
@@ -145,7 +145,7 @@ class Replay:
         self.runs += self.runs == 0
 
     def _adopt(self, run: Offline, gateway: Gateway) -> None:
-        graph = Graph(gateway, load_all(), keep=run.engine.graph)
+        graph = Graph(gateway, OPERATORS, keep=run.engine.graph)
         self._prepare(graph)
         run.engine.adopt(graph)
 

@@ -4,10 +4,9 @@ import enum
 import importlib
 import pkgutil
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 import numpy as np
@@ -261,23 +260,53 @@ def pack(operator: Operator, sets: list[Params], capacity: int) -> Any:
 # --- discovery ---------------------------------------------------------------------------
 
 
+class _Operators(Mapping[str, Operator]):
+    """Operators by name, each imported when it is first asked for; who lists them imports all."""
+
+    def __getitem__(self, name: str) -> Operator:
+        if name not in _files():
+            return load_all()[name]
+        return _from_file(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(load_all())
+
+    def __len__(self) -> int:
+        return len(load_all())
+
+
+OPERATORS: Final[Mapping[str, Operator]] = _Operators()
+
+
 @cache
 def load_all() -> Mapping[str, Operator]:
     """Every operator: the files of `pipelines/operators`, then installed entry points.
 
     Raises ValueError when two have one name, TypeError when an entry point is no `Operator`.
     """
-    found: dict[str, Operator] = {}
-    package = importlib.import_module("pipelines.operators")
-    modules = [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
-    loaded = [importlib.import_module(name).OPERATOR for name in sorted(modules)]
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 40 ms that a daemon seldom needs
+
+    found = {name: _from_file(name) for name in sorted(_files())}
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         module = entry.load()
-        loaded.append(getattr(module, "OPERATOR", module))
-    for operator in loaded:
+        operator = getattr(module, "OPERATOR", module)
         if not isinstance(operator, Operator):
             raise TypeError(f"entry point in {GROUP} is no Operator: {operator!r}")
         if operator.name in found:
             raise ValueError(f"two operators are called {operator.name!r}")
         found[operator.name] = operator
     return found
+
+
+@cache
+def _files() -> frozenset[str]:
+    package = importlib.import_module("pipelines.operators")
+    return frozenset(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def _from_file(name: str) -> Operator:
+    """The operator of `pipelines/operators/<name>.py`, which is called as its file is."""
+    operator = importlib.import_module(f"pipelines.operators.{name}").OPERATOR
+    assert isinstance(operator, Operator)
+    assert operator.name == name, f"{name}.py declares an operator called {operator.name!r}"
+    return operator

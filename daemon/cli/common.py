@@ -70,10 +70,10 @@ def read_config(path: Path) -> "Loaded":
     """Read and check a configuration. Raises ConfigError with every problem; touches nothing."""
     from config.load import load
     from daemon.decode import DECODERS
-    from pipelines.operator import load_all
+    from pipelines.operator import OPERATORS
 
     decoders = {name: decoder.options for name, decoder in DECODERS.items()}
-    return load(path, load_all(), decoders)
+    return load(path, OPERATORS, decoders)
 
 
 def config_or_exit(path: Path) -> "Loaded":
