@@ -26,14 +26,12 @@ class Past:
         self._left_over = []  # outputs that waited when something was lost
         self._forgiven = set()  # numbers of publications that may have been lost
         self._disposed = set()  # ids of outputs that may have been
-        self._given_up = None  # what was lost, while nothing is durable behind it
 
     # --- after a start ---------------------------------------------------------------------------
 
     def check(self, found, journal, machine):
         """Nothing was lost: all of the past, as far as it was durable, is there again."""
         number = journal.number
-        self._take_back(number)
         if found.differing:
             raise BrokenPromise(f"{found.differing} outputs came out otherwise")
         if number < self.durable:
@@ -56,8 +54,6 @@ class Past:
     def lose(self, journal, machine):
         """From here on all must hold again."""
         self.lost += 1
-        before = self.entries, self.expected, self.durable, self._left_over
-        self._given_up = journal.number, *before, self._twin, self._twin_at
         outputs = [p.outgoing for _, b in self.entries if isinstance(b, Turn) for p in b.outputs]
         self._forgiven |= {p.number for p in self.broker.published}
         self._disposed |= set(self.expected)
@@ -66,16 +62,6 @@ class Past:
         self.entries, self.expected = [], {}
         self.durable = self._twin_at = journal.number
         self._twin = copy.deepcopy(machine)
-
-    def _take_back(self, number):
-        """A log that several starts died of is there as before when the next one left no trace."""
-        given_up, self._given_up = self._given_up, None
-        if given_up is None:
-            return
-        at, entries, expected, durable, left_over, twin, twin_at = given_up
-        if at == number >= durable:
-            self.entries, self.expected, self._left_over = entries, expected, left_over
-            self._twin, self._twin_at = twin, twin_at
 
     @property
     def acknowledged(self):

@@ -31,9 +31,9 @@ class Shell:
     def __init__(self, disk, broker, log_limits):
         """As `Durability.__init__`."""
         self.broker = broker
-        checkpoints = self.checkpoints_class(disk, ROOT)
+        self.checkpoints = self.checkpoints_class(disk, ROOT)
         self.log = self.log_class(ROOT / "log", disk=disk, **log_limits)
-        self.journal = self.journal_class(self.log, checkpoints)
+        self.journal = self.journal_class(self.log, self.checkpoints)
         self.log_bytes = log_limits["bytes_max"] // 4
         self.waiting_bytes_max = log_limits["bytes_max"] // 20
         self.mark_bytes = log_limits["segment_bytes"] // 2

@@ -73,6 +73,8 @@ class JournalWorld:
         self.past = Past(self.broker)
         self.crashes = self.failed_starts = self.failed_recoveries = 0
         self.rotten = self.unfounded = False
+        self.given_up = None
+        """The entry where a log ended that was given up because starts had died of it."""
         self.scarred = False
         """Whether something is damaged that a fall back to an older checkpoint would need."""
         self.shell = None
@@ -113,7 +115,8 @@ class JournalWorld:
         self.record(shell)
         head = shell.log.head
         found = shell.recover()
-        self.seen = self.newest_lsn() > head
+        self.known_lsn = self.newest_lsn()
+        self.seen = self.known_lsn is not None and self.known_lsn > head
         self.tell("recovered", shell.journal.number, found._replace(outputs=len(found.outputs)))
         self.check_start(found)
         if self.rng.random() < 0.2:  # the clock was never set, or is set now
@@ -121,10 +124,10 @@ class JournalWorld:
         shell.start(self.now_ns, self.config_bytes())
 
     def newest_lsn(self):
-        """The record behind which the newest checkpoint was made, 0 without one."""
+        """The record behind which the newest checkpoint was made, None without one."""
         names = [name for name in self.disk.names(ROOT) if name.endswith(".state")]
         if not names:
-            return 0
+            return None
         _, lsn, _, _ = journal._HEAD.unpack(unpacked(self.disk.read(ROOT / names[-1]))["journal"])
         return lsn
 
@@ -144,9 +147,9 @@ class JournalWorld:
         self.crashes += 1
         if self.shell is not None and self.shell.found is not None:
             self.unfounded = self.shell.journal.unfounded
-            self.failed_starts += 1
+            self.failed_starts += 1 + self.failed_recoveries
             self.failed_recoveries = 0
-            if self.shell.well:
+            if self.shell.well or self.known_lsn is None:
                 self.failed_starts = 0
         else:
             self.failed_recoveries += 1
@@ -408,13 +411,23 @@ class JournalWorld:
         kept, machine = self.shell.journal, self.shell.machine
         if kept.aside:
             self.sound = 0
+        given_up = self.given_up
+        self.given_up = kept.number if self.shell.checkpoints.hopeless else None
+        if found.goes_on and kept.number == given_up:
+            # Starts had died of the log, and the one without it left no trace: it is there again.
+            self.past.lose(kept, machine)
+            return
         # Nobody can see that the newest segment is gone, unless a checkpoint tells of it.
         unseen = self.rotten and not self.seen and kept.number < self.past.durable
         if not unseen and not found.lost and found.goes_on == found.found:
             self.past.check(found, kept, machine)
             self.check_room()
             return
-        self.past.lose(kept, machine) if self.may_lose() else self.complain(found)
+        if not self.may_lose():
+            raise BrokenPromise(f"lost without a cause: {found.lost}")
+        self.past.lose(kept, machine)
+        if found.lost:  # what is older does not lead here any more
+            self.scarred, self.sound = True, 0
 
     def may_lose(self):
         """Whether there is a cause for it that no daemon can do anything about."""
@@ -423,9 +436,6 @@ class JournalWorld:
         failed = self.failed_recoveries + self.failed_starts
         scarred = self.scarred and failed >= TRIES
         return self.rotten or scarred or max(failed - TRIES, self.failed_recoveries) >= TRIES
-
-    def complain(self, found):
-        raise BrokenPromise(f"lost without a cause: {found.lost}")
 
     def check_room(self):
         names, logs = self.disk.names(ROOT), self.disk.names(ROOT / "log")
