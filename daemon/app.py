@@ -10,7 +10,8 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 from config.errors import ConfigError
 from config.load import Loaded
@@ -19,25 +20,26 @@ from daemon import warmup
 from daemon.ages import Expiry
 from daemon.canary import Canary, canary_topic
 from daemon.clock import EARLIEST_NS, SECOND, Clock
-from daemon.durability import Durability
-from daemon.durable.recorder import make_recorder
 from daemon.engine import Engine
 from daemon.gaps import Gaps
 from daemon.gauges import gauges
-from daemon.health import Health, HealthServer
 from daemon.inbox import Inbox
 from daemon.ledger import Count, Ledger
 from daemon.log import RateLimit
-from daemon.metrics import registry
 from daemon.notify import Watchdog
 from daemon.outbox import Outbox
 from daemon.outlet import Direct
 from daemon.status import Status
 from daemon.transport import Wiring, make_transport
-from daemon.transport.lane_check import lane_works
 from daemon.transport.mqtt import MqttTransport
 from pipelines.graph import TICK_NS, Graph
-from pipelines.operator import load_all
+from pipelines.jit import BY_NUMBA, NO_CACHE, Kernel
+from pipelines.operator import OPERATORS
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from daemon.durability import Durability
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,9 @@ DRAIN_S: Final = 5.0
 TIME_WAIT_NS: Final = 60 * SECOND
 """How long a gateway that just booted, with a clock that was never set, is given to hear of the
 time before samples are taken; the broker keeps them meanwhile."""
+
+Make = Callable[[list[str], Callable[[int, int], bool]], list[str]]
+"""Compiles kernels; see `App.prepare`."""
 
 
 class App:
@@ -101,13 +106,18 @@ class App:
         self.engine = self._engine(gateway)
         self.canary = Canary(self.transport.ask_canary, clock)
         self.engine.canary_topic, self.engine.on_canary = canary, self.canary.heard
-        self.recorder = make_recorder(gateway.record, clock) if gateway.record else None
+        self.recorder = None
+        if gateway.record:
+            from daemon.durable.recorder import make_recorder  # noqa: PLC0415 - for those who record
+
+            self.recorder = make_recorder(gateway.record, clock)
         self.engine.recording = self.recorder
         beats = {**self.transport.beats, **(self.durability.beats if self.durability else {})}
         self.watchdog = Watchdog(clock, beats)
         self.failed = ""
         """Why it had to end, empty when it was told to."""
         self.warm = False
+        self._make: Make = lambda names, _: names
         self._recalling = True
         """Until the retained states of before have come: only then do samples make sense."""
         self._stop = threading.Event()
@@ -119,8 +129,10 @@ class App:
         """With the state of before, where that is kept."""
         direct = Direct(self.outbox, self.transport)
         if gateway.state is None:
-            graph = Graph(gateway, load_all())
+            graph = Graph(gateway, OPERATORS)
             return Engine(graph, self.inbox, self.ledger, self.clock, direct)
+        from daemon.durability import Durability  # noqa: PLC0415 - only for those with a state
+
         durability = Durability(gateway.state, self.outbox, self.transport, self.ledger, self.clock)
         self.durability = durability
 
@@ -134,37 +146,44 @@ class App:
             self.transport.go_on(durability.journal.duplicates.session, engine.filters())
         return engine
 
-    def warm_up(
-        self,
-        progress: Callable[[str, int, int], None],
-        elsewhere: Callable[[list[str]], Callable[[], object]],
-    ) -> None:
-        """Compile all kernels; `progress(name, done, of)` before each.
+    def prepare(self, make: Make) -> None:
+        """Have kernels compiled that are not yet, before anything comes in.
 
-        `elsewhere(names)` may begin to compile some of them into our cache; what it returns is
-        called when ours are done, and waits for those. Ends early when told to stop.
+        `make(names, going)` compiles what these steps of the warm-up call, and returns what it
+        could not; it asks `going(done, of)` in between, and ends when that is False.
         """
+
+        def going(done: int, of: int) -> bool:
+            self.watchdog.status(f"compiling kernels, {done + 1} of {of}")
+            return not self._is_stopping()
+
+        self._make = make
+        if make(list(self._kernels()), going):
+            self._load()  # by compiling them here; messages are better kept by the broker meanwhile
+
+    def _kernels(self) -> dict[str, Callable[[], object]]:
+        """Steps of the warm-up."""
         graph = (self.durability and self.durability.changed) or self.engine.graph
-        todo: list[warmup.Step] = [("packets", lane_works), *warmup.steps(graph)]
-        ours, theirs = todo[::2], todo[1::2]
-        wait = elsewhere([name for name, _ in theirs])
-        for done, (name, compile_it) in enumerate([*ours, *theirs]):
-            progress(name, done, len(todo))
-            self.watchdog.status(f"compiling kernels, {done + 1} of {len(todo)}")
-            if done == len(ours):
-                wait()
+        return warmup.of_daemon(graph)
+
+    def _load(self) -> None:
+        """Have all kernels ready; ends early when told to stop."""
+        steps = self._kernels()
+        for done, call in enumerate(steps.values()):
             if self._is_stopping():
                 return
-            compile_it()
+            self.watchdog.status(f"loading kernels, {done + 1} of {len(steps)}")
+            call()
         if self.durability:
             self.durability.checkpointer.warm_up(self.engine.graph)
-        progress("", len(todo), len(todo))
-        # What is there now stays: looking for garbage among numba's 130,000 objects would hold
-        # everything up for 70 ms, every few seconds.
-        gc.collect()
+        # What is there now stays: looking for garbage among it would hold everything up, every few
+        # seconds, and now as well. Nothing was collected since the process began.
         gc.freeze()
-        self.engine.rest()  # it has not turned while kernels were compiled
+        gc.enable()
+        self.engine.rest()  # it has not turned meanwhile
         self.warm = True
+        if NO_CACHE:
+            log.warning("Kernels are compiled at each start: there is nowhere to keep them")
 
     def run(self) -> None:
         """Work until told to stop; then finish what has arrived and say good-bye."""
@@ -183,7 +202,11 @@ class App:
         else:
             self.transport.recall(self.engine.states)
         self.transport.start()
-        log.info("Started", extra={"facts": {"pipelines": len(self.engine.graph.pipelines)}})
+        if not self.warm:  # while the connection is being made
+            self._load()
+        ahead = "by numba" if BY_NUMBA or Kernel.ahead is None else "ahead of time"
+        facts = {"pipelines": len(self.engine.graph.pipelines), "kernels_compiled": ahead}
+        log.info("Started", extra={"facts": facts})
         self.watchdog.ready(self._state())
         wait_s = TICK_NS / 1e9
         while not self._is_stopping():
@@ -209,7 +232,7 @@ class App:
     def _session_lost(self) -> None:
         self.gaps.note("messages", "session_lost")
 
-    def _look_after(self, durability: Durability) -> None:
+    def _look_after(self, durability: "Durability") -> None:
         durability.turned(self.engine)
         if durability.outlet.failed:
             self.failed = durability.outlet.failed
@@ -261,9 +284,11 @@ class App:
             )
             keep = {name: getattr(old.gateway, name) for name in changed}
             gateway = gateway.model_copy(update=keep)
-        graph = Graph(gateway, load_all(), keep=old)
-        for _, compile_it in warmup.steps(graph):
-            compile_it()
+        graph = Graph(gateway, OPERATORS, keep=old)
+        steps = warmup.of_daemon(graph)
+        self._make(list(steps), self._still_going)
+        for call in steps.values():
+            call()
             self.watchdog.look(self._state)
         kept = [n for n, p in graph.pipelines.items() if old.pipelines.get(n) is p]
         self.engine.adopt(graph)
@@ -274,6 +299,10 @@ class App:
             extra={"facts": {"kept": len(kept), "new": len(graph.pipelines) - len(kept)}},
         )
         return True
+
+    def _still_going(self, *_: int) -> bool:
+        self.watchdog.look(self._state)
+        return not self._is_stopping()
 
     def on_signals(self) -> None:
         """SIGTERM and SIGINT stop, SIGHUP reloads, within a tick."""
@@ -301,7 +330,15 @@ class App:
         if not http.enabled:
             yield ""
             return
-        server = HealthServer(http.listen, Health(self), registry(self.ledger, gauges(self)))
+        from daemon.health import Health, HealthServer  # noqa: PLC0415 - only for those who ask
+
+        @cache
+        def scraped() -> "CollectorRegistry":
+            from daemon.metrics import registry  # noqa: PLC0415 - when somebody scrapes
+
+            return registry(self.ledger, gauges(self))
+
+        server = HealthServer(http.listen, Health(self), scraped)
         server.start()
         log.info("Metrics and health are served", extra={"facts": {"address": server.address}})
         try:

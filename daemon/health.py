@@ -4,15 +4,17 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from daemon.clock import Clock
 from daemon.transport.port import Transport
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = REQUESTS_MAX
 
     def __init__(
-        self, address: tuple[str, int], health: Health, registry: CollectorRegistry
+        self, address: tuple[str, int], health: Health, registry: "Callable[[], CollectorRegistry]"
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.health, self.registry = health, registry
@@ -132,14 +134,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            self._answer(200, generate_latest(self.server.registry), CONTENT_TYPE_LATEST)
+            from prometheus_client import exposition  # noqa: PLC0415 - a start does without
+
+            body = exposition.generate_latest(self.server.registry())
+            self._answer(200, body, exposition.CONTENT_TYPE_LATEST)
         elif path in {"/healthz", "/readyz"}:
             health = self.server.health
-            ok, body = health.live() if path == "/healthz" else health.ready()
-            self._answer(200 if ok else 503, orjson.dumps(body), "application/json")
+            ok, said = health.live() if path == "/healthz" else health.ready()
+            self._answer(200 if ok else 503, orjson.dumps(said), "application/json")
         else:
-            body = {"error": f"no {path[:100]} here", "see": ["/metrics", "/healthz", "/readyz"]}
-            self._answer(404, orjson.dumps(body), "application/json")
+            said = {"error": f"no {path[:100]} here", "see": ["/metrics", "/healthz", "/readyz"]}
+            self._answer(404, orjson.dumps(said), "application/json")
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -160,7 +165,10 @@ class _Handler(BaseHTTPRequestHandler):
 class HealthServer:
     """The HTTP server in its thread. Raises OSError when the address cannot be bound."""
 
-    def __init__(self, listen: str, health: Health, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, listen: str, health: Health, registry: "Callable[[], CollectorRegistry]"
+    ) -> None:
+        """`registry` is asked at each scrape for what it shall show."""
         host, _, port = listen.rpartition(":")
         self._server = _Server((host.strip("[]"), int(port)), health, registry)
         self._thread = threading.Thread(

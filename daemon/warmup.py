@@ -1,6 +1,6 @@
 """Warm-up: compile every kernel that the daemon will call, before the first message waits for it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -19,6 +19,14 @@ from pipelines.quota import Quota
 Step = warmup.Step
 
 
+def of_daemon(graph: Graph) -> dict[str, Callable[[], object]]:
+    """The steps of a whole daemon: those of the graph, of its connections and of its state."""
+    found: dict[str, Callable[[], object]] = {"packets": _packets, **dict(steps(graph))}
+    if graph.gateway.state is not None:
+        found["state"] = lambda: _state(graph)
+    return found
+
+
 def steps(graph: Graph) -> Iterator[Step]:
     """What there is to compile for this graph and its sources; calls change no state."""
     yield "topics", _topics
@@ -35,6 +43,18 @@ def _topics() -> None:
     duplicates.warm_up()
     bulk = Bulk.of([Message("warm/up", b"", 0, 0, 0)], Topics())
     assert bulk.size_bytes
+
+
+def _packets() -> None:
+    from daemon.transport.lane_check import lane_works  # noqa: PLC0415 - a replay needs no paho
+
+    lane_works()
+
+
+def _state(graph: Graph) -> None:
+    from pipelines.state import Capturer  # noqa: PLC0415 - only for those with a state
+
+    Capturer(graph).take()
 
 
 def _quota() -> None:

@@ -5,14 +5,27 @@ loads numba.  A kernel that calls another kernel finds the compiled one through 
 """
 
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, NamedTuple
+
+from pipelines.ahead.entry import copied, packed
+from pipelines.ahead.image import ImageError
+from pipelines.ahead.signature import Signature, signature
+from pipelines.ahead.store import Store, machine
+
+log = logging.getLogger(__name__)
 
 NO_CACHE: set[str] = set()
 """Names of kernels that compile at each start because the cache directory is not usable."""
+
+BY_NUMBA: set[str] = set()
+"""Names of kernels that are not there ahead of time, so that numba had to be loaded for them."""
+
+OURS: Final = ("pipelines", "daemon")
 
 HOMES: Final = (
     "pipelines",
@@ -26,8 +39,21 @@ HOMES: Final = (
 """Folders and files beside each other in which kernels stand, and what they call."""
 
 
+class Heard(NamedTuple):
+    """A call of a kernel, with a copy of its arguments from before it."""
+
+    kernel: "Kernel"
+    of: Signature
+    args: tuple[Any, ...]
+
+
 class Kernel:
     """A hot-path function that numba compiles when it is first needed."""
+
+    ahead: ClassVar[Store | None] = None
+    """Where kernels are that need no numba."""
+    heard: ClassVar[list[Heard] | None] = None
+    """Where calls are noted, while somebody wants to know them."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         self.plain = fn
@@ -36,6 +62,12 @@ class Kernel:
         self.__module__ = fn.__module__
         self._compiled: Callable[..., Any] | None = None
         self._only: Callable[..., Any] | None = None
+        self._known: dict[Signature, Callable[..., Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """Of all kernels there are."""
+        return f"{self.__module__}.{self.__name__}"
 
     @property
     def compiled(self) -> Callable[..., Any]:
@@ -50,7 +82,7 @@ class Kernel:
             try:
                 self._compiled = numba.njit(cache=True, **options)(self.plain)
             except RuntimeError:  # numba: "cannot cache function: no locator available"
-                NO_CACHE.add(f"{self.__module__}.{self.__name__}")
+                NO_CACHE.add(self.name)
                 self._compiled = numba.njit(**options)(self.plain)
         return self._compiled
 
@@ -62,13 +94,36 @@ class Kernel:
 
     def __call__(self, *args: Any) -> Any:
         """Run the compiled function."""
-        return (self._compiled or self.compiled)(*args)
+        if Kernel.ahead is None:
+            return (self._compiled or self.compiled)(*args)
+        of = signature(args)
+        return (self._known.get(of) or self._found(of, args))(*args)
+
+    def _found(self, of: Signature, args: tuple[Any, ...]) -> Callable[..., Any]:
+        """Compiled ahead of time, or else by numba."""
+        if Kernel.heard is not None:
+            Kernel.heard.append(Heard(self, of, copied(args)))
+            return self.compiled
+        store = Kernel.ahead
+        found = store.get(self.name, of) if store is not None else None
+        if found is None and store is not None:
+            BY_NUMBA.add(self.name)
+            facts = {"kernel": self.name, "refused": store.refused.get(self.name, "")}
+            log.info(
+                "A kernel is not there ahead of time, numba is loaded for it",
+                extra={"facts": facts},
+            )
+        self._known[of] = found or self.compiled
+        return self._known[of]
 
     def bound(self, *args: Any) -> Callable[..., Any]:
         """What to call with arguments of these very types and layouts, and with no others.
 
         It does not look at their types again, which costs 4 to 8 µs a call for our named tuples.
         """
+        if Kernel.ahead is not None:
+            of = signature(args)
+            return self._known.get(of) or self._found(of, args)
         import numba  # noqa: PLC0415
 
         types = tuple(numba.typeof(arg) for arg in args)  # type: ignore[no-untyped-call]
@@ -81,10 +136,61 @@ class Kernel:
             self._only = self.bound(*args)
         return self._only
 
+    def entry(self, args: tuple[Any, ...]) -> bytes:
+        """Compile it for calls with such arguments, as the store keeps it. Raises ImageError.
+
+        numba keeps an eye on the sources of other packages, the store on ours alone.
+        """
+        import numba  # noqa: PLC0415
+
+        if self.__module__.partition(".")[0] not in OURS:
+            raise ImageError(f"{self.__module__} is not part of sensorweir")
+        types = tuple(numba.typeof(arg) for arg in args)  # type: ignore[no-untyped-call]
+        self.compiled.compile(types)  # type: ignore[attr-defined]
+        made = self.compiled.overloads[types]  # type: ignore[attr-defined]
+        return packed(self.name, made, _object_code(self.compiled, types, made), args)
+
+
+def _object_code(dispatcher: Any, types: Any, made: Any) -> bytes:
+    """What numba compiled. What it loaded it gives away; that is still in its cache."""
+    code: bytes | None = made.library._compiled_object  # noqa: SLF001
+    if code is None:
+        cache = dispatcher._cache  # noqa: SLF001
+        kept = cache._cache_file.load(cache._index_key(types, made.codegen))  # noqa: SLF001
+        if kept is None:
+            raise ImageError("numba has not kept its object code")
+        [library, *_] = kept
+        _, _, [code, _] = library
+    return code
+
 
 def kernel(fn: Callable[..., Any]) -> Kernel:
     """Mark a function as a kernel: flat loops over arrays, no allocation, no exception."""
     return Kernel(fn)
+
+
+def use_ahead(folder: Path) -> Store:
+    """Look for kernels in the folder of `use_cache` first, and load numba for the others."""
+    Kernel.ahead = Store(folder / f"ahead-{machine()}")
+    return Kernel.ahead
+
+
+def make_ahead(store: Store, step: str, call: Callable[[], object]) -> None:
+    """Compile every kernel that `call` calls, and keep it in the store. Raises OSError."""
+    Kernel.ahead, Kernel.heard = store, []
+    try:
+        call()
+        heard = Kernel.heard
+    finally:
+        Kernel.ahead = Kernel.heard = None
+    for kernel_, of, args in {(h.kernel.name, h.of): h for h in heard}.values():
+        try:
+            data = kernel_.entry(args)
+        except ImageError as error:
+            store.refused[kernel_.name] = str(error)
+        else:
+            store.put(kernel_.name, of, data)
+    store.note(step)
 
 
 def use_cache(directory: Path) -> Path:

@@ -1,12 +1,14 @@
 """Warm-up: compile every kernel that a graph will call, before the first message waits for it."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 
 from config.params import Params
+from config.terms import SECOND
 from pipelines import alerts, order
-from pipelines.batch import Batch, GroupedBatch, new_batch
+from pipelines.batch import BAD, UNCERTAIN, Batch, GroupedBatch, new_batch
 from pipelines.graph import Graph
 from pipelines.operator import Operator, new_state, pack
 from pipelines.reorder import Reorder
@@ -35,21 +37,45 @@ def _stages(graph: Graph) -> Iterator[Stage]:
         yield from pipeline.stages
 
 
+ROWS: Final = 40
+"""Rows that a step takes: more than a ring has room for at first."""
+
+
 def _caller(operator: Operator, params: Params) -> Callable[[], object]:
     def call() -> None:
         packed = pack(operator, [params], 1)
         state = new_state(operator.state, 1, packed)
-        out = new_batch(1, len(operator.fields(params)))
-        empty = new_batch(0)
-        batch: Batch | GroupedBatch = empty
+        out = new_batch(ROWS * operator.fanout(params), len(operator.fields(params)))
+        some = _some_rows()
+        batch: Batch | GroupedBatch = some
         if operator.regroup is not None:
-            none = np.zeros(0, np.int32)
-            batch = GroupedBatch(*empty, none, none)
+            same = np.zeros(ROWS, np.int32)
+            batch = GroupedBatch(*some, same, same)
         operator.step(batch, 0, state, packed, out)
         if operator.tick is not None:
-            operator.tick(np.zeros(1, np.int64), 0, 0, state, packed, out)
+            operator.tick(some.t_ns[-1:] + SECOND, 0, 1, state, packed, _emptied(out))
 
     return call
+
+
+def _some_rows() -> Batch:
+    """Samples of one series: a walk with jumps, a value that is not known, a flat stretch.
+
+    They show whether a compiled kernel still gives what it gave when it was compiled, so it is to
+    go through many of its lines.
+    """
+    batch, at = new_batch(ROWS), np.arange(ROWS)
+    batch.t_ns[:] = batch.start_ns[:] = 1_000 * SECOND + at * SECOND
+    batch.value[:] = 20 + at * 37 % 11 / 7 + np.where(at % 13 == 12, 50.0, 0.0)
+    batch.value[at // 5 == 4] = 20.0
+    batch.value[7], batch.quality[7] = np.nan, BAD
+    batch.quality[9] = UNCERTAIN
+    return batch
+
+
+def _emptied(out: Batch) -> Batch:
+    out.count[0] = 0
+    return out
 
 
 def _reorder() -> None:

@@ -29,6 +29,8 @@ STOP_S = 10
 QUICK = "from daemon.transport import backoff as b; b.FIRST_S, b.LONGEST_S = 0.05, 0.1; "
 """Run before the daemon: it connects again at once, because how long it waits is tested elsewhere."""
 
+LOADED = "A kernel is not there ahead of time, numba is loaded for it"
+
 
 class DaemonProcess:
     """`python -m daemon run`; configuration and log lie in `folder`."""
@@ -65,6 +67,11 @@ class DaemonProcess:
     @property
     def ended(self):
         return self.process is None or self.process.poll() is not None
+
+    @property
+    def without_numba(self):
+        """Whether every kernel that it has called so far was compiled ahead of time."""
+        return "numba/_dispatcher" not in Path(f"/proc/{self.process.pid}/maps").read_text()
 
     @property
     def address(self):
@@ -148,6 +155,7 @@ class DaemonProcess:
 
     def stop(self, number=signal.SIGTERM):
         """Ask it to end; its exit status. Fails when it takes too long."""
+        assert self.without_numba, self.said(LOADED)
         began = time.monotonic()
         self.process.send_signal(number)
         status = self.process.wait(STOP_S)

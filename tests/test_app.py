@@ -53,11 +53,14 @@ def test_a_start_that_had_to_compile_for_a_minute_is_alive():
     app = App(Loaded(made, (), ()), lambda: None, clock)
     alive = []
 
-    def compiled(*_):
-        clock.advance(20 * S)
-        alive.append(Health(app).live()[0])
+    def make(names, going):
+        for done in range(len(names)):
+            clock.advance(20 * S)
+            alive.append(Health(app).live()[0])
+            assert going(done, len(names))
+        return names[:1]  # one is left to us
 
-    app.warm_up(compiled, lambda _: lambda: None)
+    app.prepare(make)
     assert app.warm
     assert all(alive)
     assert Health(app).live()[0]

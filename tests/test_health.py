@@ -36,7 +36,8 @@ def ledger():
 
 @pytest.fixture
 def server(daemon, ledger):
-    made = HealthServer("127.0.0.1:0", Health(daemon), registry(ledger))
+    shown = registry(ledger)
+    made = HealthServer("127.0.0.1:0", Health(daemon), lambda: shown)
     made.start()
     yield made
     made.stop()

@@ -3,6 +3,7 @@
 Exit status: 0 done · 1 failure or finding · 2 usage · 69 broker unreachable · 78 configuration.
 """
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,7 @@ def _root(
 
 def main() -> None:
     """Entry point of `sensorweir`."""
+    gc.disable()  # imports leave little garbage, and much to look through
     stranger = foreign_package()
     if stranger:
         typer.echo(
@@ -53,6 +55,7 @@ def main() -> None:
     from daemon.cli import commands
 
     commands.register(app)
+    gc.enable()
     app()
 
 

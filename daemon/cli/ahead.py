@@ -1,41 +1,133 @@
-"""Compiling kernels in a second process: numba's compiler has one lock per process."""
+"""Compiling kernels in processes of their own.
 
+numba's compiler has one lock per process, so two processes compile twice as fast; and what it leaves
+behind in memory, 150 MB, the daemon never has.
+"""
+
+import contextlib
 import os
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from pipelines.ahead.store import Store
+
+PROCESSES_MAX: Final = 2
+"""Each takes 300 MB at its peak."""
+LOOK_S: Final = 0.2
+
+Shown = Callable[[str, int, int], None]
+"""Told (name, done, of) when a step begins, and at the end."""
 
 
-def start(config: Path, names: Sequence[str]) -> "subprocess.Popen[bytes] | None":
-    """Compile these kernels into the cache of this process; None where nothing would be won."""
-    cache = os.environ.get("NUMBA_CACHE_DIR")
-    if cache is None or Path(cache).exists() or len(names) == 0 or (os.cpu_count() or 1) < 2:
-        return None
-    return subprocess.Popen(
-        [sys.executable, "-m", "daemon.cli.ahead", str(config), *names],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,  # what it cannot do, we do again and say why
+class Maker:
+    """Compiles what steps of the warm-up call into a store, unless it is there."""
+
+    def __init__(self, store: "Store", cache: Path, configs: Sequence[Path], shown: Shown) -> None:
+        """`configs`: where the steps are that can be asked for; `cache` holds the store."""
+        self._store, self._shown = store, shown
+        self._command = [sys.executable, "-m", __name__, str(cache), *map(str, configs)]
+
+    def __call__(self, names: list[str], going: Callable[[int, int], bool]) -> list[str]:
+        """See `daemon.app.App.prepare`."""
+        todo = [name for name in names if not self._store.has(name)]
+        if todo and self._writable():
+            self._compile(todo, going)
+        return [name for name in todo if not self._store.has(name)]
+
+    def _writable(self) -> bool:
+        try:
+            self._store.folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return False
+        return os.access(self._store.folder, os.W_OK)
+
+    def _compile(self, todo: list[str], going: Callable[[int, int], bool]) -> None:
+        import selectors
+
+        waiting, done = iter(todo), 0
+        with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+            for _ in range(min(PROCESSES_MAX, os.cpu_count() or 1, len(todo))):
+                process = stack.enter_context(_worker(self._command))
+                selector.register(process.stdout or 0, selectors.EVENT_READ, process)
+                self._next(process, waiting, done, len(todo))
+            while selector.get_map() and going(done, len(todo)):
+                for key, _ in selector.select(LOOK_S):
+                    process = key.data
+                    if process.stdout.readline():
+                        done += 1
+                        self._next(process, waiting, done, len(todo))
+                    else:  # it has ended, or died: what it could not do is not noted in the store
+                        selector.unregister(process.stdout)
+            self._shown("", done, len(todo))
+
+    def _next(
+        self, process: "subprocess.Popen[bytes]", waiting: Iterator[str], done: int, of: int
+    ) -> None:
+        name, to = next(waiting, None), process.stdin
+        assert to is not None
+        with contextlib.suppress(BrokenPipeError):
+            if name is None:
+                to.close()
+            else:
+                self._shown(name, done, of)
+                to.write(f"{name}\n".encode())
+                to.flush()
+
+
+@contextlib.contextmanager
+def _worker(command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    import subprocess
+
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # what it cannot do, the daemon does again and says why
     )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                _close(stream)
+        process.wait()
 
 
-def end(helper: "subprocess.Popen[bytes]") -> None:
-    """See to it that the second process is gone."""
-    if helper.poll() is None:
-        helper.terminate()
-    helper.wait()
+def _close(stream: IO[bytes] | None) -> None:
+    if stream is not None:
+        stream.close()
 
 
-def _compile(config: Path, names: Sequence[str]) -> None:
+def steps_of(configs: Sequence[Path]) -> dict[str, Callable[[], object]]:
+    """Steps of the warm-up of these configurations."""
     from daemon import warmup
     from daemon.cli.common import read_config
     from pipelines.graph import Graph
-    from pipelines.operator import load_all
+    from pipelines.operator import OPERATORS
 
-    for name, compile_it in warmup.steps(Graph(read_config(config).gateway, load_all())):
-        if name in names:
-            compile_it()
+    found: dict[str, Callable[[], object]] = {}
+    for config in configs:
+        graph = Graph(read_config(config).gateway, OPERATORS)
+        found = warmup.of_daemon(graph) | found
+    return found
+
+
+def _work(cache: Path, configs: Sequence[Path]) -> None:
+    """Compile what comes on stdin, a name a line; each is repeated on stdout when it is done."""
+    from pipelines.jit import make_ahead, use_ahead, use_cache
+
+    store = use_ahead(use_cache(cache))
+    steps = steps_of(configs)
+    for line in sys.stdin:
+        make_ahead(store, line.strip(), steps[line.strip()])
+        print(line.strip(), flush=True)
 
 
 if __name__ == "__main__":
-    _compile(Path(sys.argv[1]), sys.argv[2:])
+    _work(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

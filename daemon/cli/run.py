@@ -1,6 +1,7 @@
 """`sensorweir run`: the daemon itself."""
 
 import contextlib
+import gc
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli import ahead
 from daemon.cli.common import (
     EX_CONFIG,
     EX_FAILED,
@@ -21,8 +21,6 @@ from daemon.cli.common import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    Waiting = Callable[[], object]
 
 SWITCH_S = 0.0005
 """How long a thread may keep the others from running Python; by default ten times as long, which
@@ -48,6 +46,7 @@ def run(
 
     Example:  sensorweir run /etc/sensorweir/gateway.yaml
     """
+    gc.disable()  # until all is there; a start would spend a tenth of its time on looking for garbage
     path = find_config(config)
     loaded = config_or_exit(path)
     gateway = loaded.gateway
@@ -56,14 +55,14 @@ def run(
         raise typer.Exit(EX_CONFIG)
 
     from daemon import log
-    from pipelines.jit import NO_CACHE, use_cache
+    from pipelines.jit import use_ahead, use_cache
 
     limit = log.configure(gateway.log.format, gateway.log.level)
     chosen = cache or default_cache()
-    if chosen is not None:
-        use_cache(chosen)
+    store = use_ahead(use_cache(chosen)) if chosen is not None else None
 
     from daemon.app import App
+    from daemon.cli.ahead import Maker
     from daemon.clock import SystemClock
     from daemon.durable.port import LogError, LogLocked
 
@@ -86,25 +85,16 @@ def run(
             say(f"sensorweir: cannot listen on {gateway.http.listen}: {error.strerror}")
             say("  hint: another daemon runs here? choose http.listen, or port 0 for a free one")
             raise typer.Exit(EX_FAILED) from None
-        app.warm_up(progress(), lambda names: _elsewhere(path, names, stack))
-        if NO_CACHE:
-            say(f"kernels are compiled at each start: {chosen} cannot be written")
         sys.setswitchinterval(SWITCH_S)
+        if chosen is not None and store is not None:
+            app.prepare(Maker(store, chosen, [path], progress()))
         app.run()
     if app.failed or not app.balanced:
         raise typer.Exit(EX_FAILED)
 
 
-def _elsewhere(path: Path, names: list[str], stack: contextlib.ExitStack) -> "Waiting":
-    helper = ahead.start(path, names)
-    if helper is None:
-        return lambda: None
-    stack.callback(ahead.end, helper)
-    return helper.wait
-
-
 def default_cache() -> Path | None:
-    """The first directory for compiled kernels that can be written; None when there is none."""
+    """The first directory that has compiled kernels or can be written; None when there is none."""
     places = [
         os.environ.get("CACHE_DIRECTORY"),  # systemd
         f"{sys.prefix}/.cache/sensorweir" if sys.prefix != sys.base_prefix else None,
@@ -119,7 +109,7 @@ def default_cache() -> Path | None:
             path.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
-        if os.access(path, os.W_OK):
+        if os.access(path, os.W_OK) or any(path.glob("kernels-*")):
             return path
     return None
 
