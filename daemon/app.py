@@ -164,7 +164,7 @@ class App:
     def _kernels(self) -> dict[str, Callable[[], object]]:
         """Steps of the warm-up."""
         graph = (self.durability and self.durability.changed) or self.engine.graph
-        return warmup.of_daemon(graph)
+        return warmup.of_daemon(graph, state=self.durability is not None)
 
     def _load(self) -> None:
         """Have all kernels ready; ends early when told to stop."""
@@ -285,7 +285,7 @@ class App:
             keep = {name: getattr(old.gateway, name) for name in changed}
             gateway = gateway.model_copy(update=keep)
         graph = Graph(gateway, OPERATORS, keep=old)
-        steps = warmup.of_daemon(graph)
+        steps = warmup.of_daemon(graph, state=self.durability is not None)
         self._make(list(steps), self._still_going)
         for call in steps.values():
             call()

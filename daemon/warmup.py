@@ -19,10 +19,10 @@ from pipelines.quota import Quota
 Step = warmup.Step
 
 
-def of_daemon(graph: Graph) -> dict[str, Callable[[], object]]:
+def of_daemon(graph: Graph, *, state: bool) -> dict[str, Callable[[], object]]:
     """The steps of a whole daemon: those of the graph, of its connections and of its state."""
     found: dict[str, Callable[[], object]] = {"packets": _packets, **dict(steps(graph))}
-    if graph.gateway.state is not None:
+    if state:
         found["state"] = lambda: _state(graph)
     return found
 

@@ -79,7 +79,12 @@ def _emptied(out: Batch) -> Batch:
 
 
 def _reorder() -> None:
-    stage = Reorder(SeriesTable(1), order.Rules(0, 0, 0), 1)
-    stage.run(order.new_arrivals(0))
+    table = SeriesTable(1)
+    table.intern((("device", "warm"),))
+    stage = Reorder(table, order.Rules(2 * SECOND, 60 * SECOND, -1), 1)
+    some = order.new_arrivals(6)
+    some.t_ns[:] = np.array([3, 1, 5, 1, 9, 900]) * SECOND  # late, twice the same, in the future
+    some.arrival_ns[:] = 10 * SECOND
+    stage.run(some)
     stage.tick(0)
     stage.flush()

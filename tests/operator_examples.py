@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from config.trials import read_suite
-from daemon.cli.common import read_config
+from daemon.cli.files import read_config
 from daemon.trial import prepare
 
 FOLDER = Path(__file__).parents[1] / "config" / "examples" / "operators"

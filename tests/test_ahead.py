@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from daemon.cli.common import read_config
+from daemon.cli.files import read_config
 from pipelines import jit, warmup
 from pipelines.ahead import store as store_module
 from pipelines.ahead.entry import copied, unpacked
 from pipelines.ahead.image import Image, ImageError
+from pipelines.ahead.linked import Linked
 from pipelines.ahead.signature import signature
 from pipelines.ahead.store import Store, machine
 from pipelines.ahead.symbols import resolve
@@ -124,6 +125,17 @@ def test_a_kernel_that_is_there_is_used(made):
     assert halved._known[signature(OF)] is not halved.compiled
 
 
+def test_a_kernel_is_used_on_other_processors_too(made, monkeypatch):
+    """With another loader, which is slower and works everywhere."""
+    from pipelines.ahead import entry  # noqa: PLC0415 - what is patched
+
+    used = []
+    monkeypatch.setattr(entry, "LOADER", lambda *args: used.append(Linked(*args)) or used[-1])
+    assert halved(*copied(OF)) == 5.0
+    assert len(used) == 1
+    assert not jit.BY_NUMBA
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -200,11 +212,11 @@ def test_code_that_cannot_be_loaded_is_refused():
     for data in (b"", b"\x7fELF", bytes(200)):
         with pytest.raises(ImageError, match="no ELF object"):
             Image(data, resolve)
-    arm = bytearray(64)
-    arm[:7] = b"\x7fELF\x02\x01\x01"
-    struct.pack_into("<HH", arm, 16, 1, 183)
-    with pytest.raises(ImageError, match="machine 183"):
-        Image(bytes(arm), resolve)
+    program = bytearray(64)
+    program[:7] = b"\x7fELF\x02\x01\x01"
+    struct.pack_into("<HH", program, 16, 2, 62)
+    with pytest.raises(ImageError, match="type 2"):
+        Image(bytes(program), resolve)
     with pytest.raises(ImageError, match="nobody knows no_such_symbol"):
         resolve("no_such_symbol")
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typer.main import get_command
 from daemon import __version__
 from daemon.app import DRAIN_S
 from daemon.cli import commands
+from daemon.cli.start import arguments
 from tests.daemons import CACHE, ROOT, gateway, hot
 from tests.mosquitto import free_port
 from tests.wires import until
@@ -390,3 +392,59 @@ def test_ctrl_c_before_anything_was_detected(demo):
     assert process.end() == 1
     assert found(process.out)[1] == 0
     assert any("nothing was detected" in line for line in process.err)
+
+
+# --- warmup ----------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(600)  # it compiles, unless other tests did
+def test_warmup_compiles_once_and_what_cannot_be_written_is_read(tmp_path, daemons):
+    config = tmp_path / "gateway.yaml"
+    url = f"mqtt://127.0.0.1:{free_port()}"
+    config.write_text(json.dumps(gateway(url, "quick", {"hot": hot()})))
+    first = sensorweir("warmup", config, "--kernel-cache", CACHE, timeout=500)
+    assert first.returncode == 0, first.stderr
+    folder = Path(first.stderr.splitlines()[-1].partition(" in ")[2])
+    assert folder.parent.parent == CACHE
+    made = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = sensorweir("warmup", config, "--kernel-cache", CACHE)
+    assert (again.returncode, "compil" in again.stderr) == (0, False)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == made
+    copy = tmp_path / "cache" / folder.parent.name / folder.name
+    shutil.copytree(folder, copy)
+    before = sorted(copy.iterdir())
+    for path in (copy, copy.parent, copy.parent.parent):
+        path.chmod(0o555)
+    daemon = daemons(config.read_text(), start=False)
+    daemon.command[-1] = str(tmp_path / "cache")
+    daemon.start(ready=False)
+    assert daemon.said("Started")[-1]["kernels_compiled"] == "ahead of time"
+    assert daemon.without_numba
+    assert sorted(copy.iterdir()) == before
+    for path in (copy.parent.parent, copy.parent, copy):
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("run", (None, None)),
+        ("run a.yaml", ("a.yaml", None)),
+        ("run --kernel-cache c a.yaml", ("a.yaml", "c")),
+        ("run a.yaml --kernel-cache=c", ("a.yaml", "c")),
+    ],
+)
+def test_a_plain_run_needs_no_typer(words, expected):
+    found = tuple(path and str(path) for path in arguments(words.split()))
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "words", ["", "validate a", "run -h", "run a b", "run --kernel-cache", "run --no-such a"]
+)
+def test_everything_else_is_looked_at_by_typer(words):
+    assert arguments(words.split()) is None
+
+
+def test_warmup_of_a_wrong_configuration(bad):
+    assert sensorweir("warmup", bad).returncode == 78

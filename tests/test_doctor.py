@@ -269,13 +269,13 @@ def test_compiled_kernels(tmp_path, monkeypatch):
     folder = tmp_path / "kernels-1"
     assert machine.check_kernels(None).level == "warn"
     assert "is empty" in machine.check_kernels(folder).seen
-    (folder / "operators").mkdir(parents=True)
-    (folder / "operators" / "rolling.step-1.py311.nbi").touch()
-    warm = machine.check_kernels(folder)
-    assert (warm.level, warm.seen) == ("ok", f"1 kernels in {folder}")
-    # numba wants to write into a warm folder too; root may write anywhere, so it is told otherwise.
+    # Root may write anywhere, so it is told otherwise.
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert "cannot be written" in machine.check_kernels(folder).seen
+    folder.mkdir()
+    (folder / "pipelines.operators.rolling.step-0123.kernel").touch()
+    warm = machine.check_kernels(folder)  # which is only read
+    assert (warm.level, warm.seen) == ("ok", f"1 kernels compiled ahead of time, in {folder}")
 
 
 def test_packages_of_somebody_else(tmp_path):

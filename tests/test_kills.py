@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from daemon.cli.common import read_config
+from daemon.cli.files import read_config
 from daemon.offline import Offline
 from tests.kills.checker import FAULTS, check, topic
 from tests.kills.harness import NAME, run

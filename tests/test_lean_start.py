@@ -25,7 +25,7 @@ def test_only_operators_that_are_named_are_imported(tmp_path):
         "sources: {s: {topic: 'a/{device}'}}\n"
         "pipelines: {p: {from: s, steps: [validate: {min: 0}], publish: {topic: 'b/{device}'}}}\n"
     )
-    code = "from pathlib import Path; from daemon.cli.common import read_config\n"
+    code = "from pathlib import Path; from daemon.cli.files import read_config\n"
     found = loaded_by(f"{code}read_config(Path({str(config)!r}))")
     named = {m.rpartition(".")[2] for m in found if m.startswith("pipelines.operators.")}
     assert named == {"validate"}

@@ -15,7 +15,7 @@ import daemon.trial
 from config.errors import ConfigError
 from config.trials import Trial, read_suite
 from daemon.cli import commands
-from daemon.cli.common import read_config
+from daemon.cli.files import read_config
 from daemon.trial import Played, Told, involved, prepare
 from daemon.verdict import _claims, happened, judge, offset, timeline
 

@@ -105,16 +105,16 @@ def _close(stream: IO[bytes] | None) -> None:
 
 
 def steps_of(configs: Sequence[Path]) -> dict[str, Callable[[], object]]:
-    """Steps of the warm-up of these configurations."""
+    """Steps of the warm-up of these configurations, and that of a state, which each may get."""
     from daemon import warmup
-    from daemon.cli.common import read_config
+    from daemon.cli.files import read_config
     from pipelines.graph import Graph
     from pipelines.operator import OPERATORS
 
     found: dict[str, Callable[[], object]] = {}
     for config in configs:
         graph = Graph(read_config(config).gateway, OPERATORS)
-        found = warmup.of_daemon(graph) | found
+        found = warmup.of_daemon(graph, state=True) | found
     return found
 
 

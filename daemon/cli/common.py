@@ -1,19 +1,11 @@
-"""What the commands share: finding and reading the configuration, saying what is wrong with it."""
+"""Options that commands share, and how they print data."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from config.errors import Problem
-    from config.load import Loaded
-
-EX_FAILED, EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 1, 2, 69, 78
-SYSTEM_CONFIG = Path("/etc/sensorweir/gateway.yaml")
 
 
 class Format(StrEnum):
@@ -36,67 +28,9 @@ ConfigArgument = Annotated[
 ]
 
 
-def say(text: str) -> None:
-    """A message for people, on stderr."""
-    typer.echo(text, err=True)
-
-
 def put_json(data: Any) -> None:
     """Data for programs, on stdout."""
     import orjson
 
     sys.stdout.buffer.write(orjson.dumps(data, option=orjson.OPT_INDENT_2) + b"\n")
     sys.stdout.buffer.flush()
-
-
-def find_config(given: Path | None) -> Path:
-    """The configuration file to use; ends the program when there is none."""
-    if given is not None:
-        return given
-    named = os.environ.get("SENSORWEIR_CONFIG")
-    if named:
-        return Path(named)
-    for path in (Path("gateway.yaml"), SYSTEM_CONFIG):
-        if path.exists():
-            return path
-    say(
-        "sensorweir: no configuration: there is no gateway.yaml here and no "
-        f"{SYSTEM_CONFIG}\n  name one (sensorweir run my.yaml), or see one work: sensorweir demo"
-    )
-    raise typer.Exit(EX_USAGE)
-
-
-def read_config(path: Path) -> "Loaded":
-    """Read and check a configuration. Raises ConfigError with every problem; touches nothing."""
-    from config.load import load
-    from daemon.decode import DECODERS
-    from pipelines.operator import OPERATORS
-
-    decoders = {name: decoder.options for name, decoder in DECODERS.items()}
-    return load(path, OPERATORS, decoders)
-
-
-def config_or_exit(path: Path) -> "Loaded":
-    """The configuration; with problems it prints them all and ends with status 78."""
-    from config.errors import ConfigError
-
-    try:
-        return read_config(path)
-    except ConfigError as error:
-        say_problems(error.problems)
-        raise typer.Exit(EX_CONFIG) from None
-
-
-def say_problems(problems: "tuple[Problem, ...]") -> None:
-    """Every problem with its place, and how many there are."""
-    for problem in problems:
-        say(str(problem))
-    errors = sum(p.level == "error" for p in problems)
-    warnings = len(problems) - errors
-    parts = [
-        f"{n} {word}{'s' if n > 1 else ''}"
-        for n, word in ((errors, "error"), (warnings, "warning"))
-        if n
-    ]
-    if parts:
-        say(", ".join(parts))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from daemon.cli.broker import Choice
-from daemon.cli.common import EX_FAILED, EX_UNAVAILABLE, say
+from daemon.cli.files import EX_FAILED, EX_UNAVAILABLE, say
 
 if TYPE_CHECKING:
     from daemon.cli.broker import DemoBroker

@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from daemon.cli.common import (
-    EX_FAILED,
-    ConfigArgument,
-    Format,
-    FormatOption,
-    config_or_exit,
-    find_config,
-    put_json,
-)
+from daemon.cli.common import ConfigArgument, Format, FormatOption, put_json
+from daemon.cli.files import EX_FAILED, config_or_exit, find_config
 
 if TYPE_CHECKING:
     from config.model import Gateway
@@ -79,17 +72,17 @@ def _findings(gateway: "Gateway", cache: Path | None, clock: "Clock") -> "Iterab
     """All checks, one after the other; the slow ones last."""
     from daemon.canary import canary_topic
     from daemon.cli import foreign_package
-    from daemon.cli.run import default_cache
+    from daemon.cli.start import default_cache
     from daemon.doctor.broker import check_broker, filters
     from daemon.doctor.disk import check_disk
     from daemon.doctor.finding import warn
     from daemon.doctor.machine import check_clock, check_files, check_install, check_kernels
-    from pipelines.jit import use_cache
+    from pipelines.jit import use_ahead, use_cache
 
     home = Path(__file__).resolve().parents[2]
     yield check_install(foreign_package(), home)
     chosen = cache or default_cache()
-    yield check_kernels(use_cache(chosen) if chosen else None)
+    yield check_kernels(use_ahead(use_cache(chosen)).folder if chosen else None)
     yield check_clock(clock)
     yield check_files()
     places = _places(gateway)

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.common import ConfigArgument, config_or_exit, find_config, put_json
+from daemon.cli.common import ConfigArgument, put_json
+from daemon.cli.files import config_or_exit, find_config
 
 
 def echo(

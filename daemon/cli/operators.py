@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.common import EX_USAGE, Format, FormatOption, put_json, say
+from daemon.cli.common import Format, FormatOption, put_json
+from daemon.cli.files import EX_USAGE, say
 
 app = typer.Typer(help="What the steps of a pipeline can be.", no_args_is_help=True)
 

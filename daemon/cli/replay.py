@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from daemon.cli.common import EX_FAILED, EX_UNAVAILABLE, EX_USAGE, config_or_exit, say
+from daemon.cli.files import EX_FAILED, EX_UNAVAILABLE, EX_USAGE, config_or_exit, say
 
 if TYPE_CHECKING:
     from config.model import Broker
@@ -205,7 +205,7 @@ def _time(option: str, text: str | None, default_ns: int) -> int:
 def _preparing() -> "Callable[[Graph], None]":
     """Compiles the kernels of each graph, and says so where it takes a while."""
     from daemon import warmup
-    from daemon.cli.run import default_cache, progress
+    from daemon.cli.start import default_cache, progress
     from pipelines.jit import use_cache
 
     cache = default_cache()

@@ -9,7 +9,7 @@ import orjson
 import typer
 
 from daemon.cli.broker import DemoBroker
-from daemon.cli.common import say
+from daemon.cli.files import say
 from daemon.transport.listener import Listener
 from device_sim.score import Scorer
 

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from daemon.cli.common import (
-    EX_CONFIG,
-    EX_FAILED,
-    EX_USAGE,
-    Format,
-    FormatOption,
-    put_json,
-    read_config,
-    say,
-    say_problems,
-)
+from daemon.cli.common import Format, FormatOption, put_json
+from daemon.cli.files import EX_CONFIG, EX_FAILED, EX_USAGE, read_config, say, say_problems
 
 if TYPE_CHECKING:
     from config.trials import Suite
@@ -165,7 +156,7 @@ def _run(
 ) -> "list[Result]":
     """Play and judge; prints each file's outcome as soon as it is known."""
     from daemon.cli.junit import Result
-    from daemon.cli.run import default_cache, progress
+    from daemon.cli.start import default_cache, progress
     from daemon.trial import warm_up
     from daemon.verdict import judge
     from pipelines.jit import use_cache

@@ -4,17 +4,8 @@ from typing import Annotated
 
 import typer
 
-from daemon.cli.common import (
-    EX_CONFIG,
-    ConfigArgument,
-    Format,
-    FormatOption,
-    find_config,
-    put_json,
-    read_config,
-    say,
-    say_problems,
-)
+from daemon.cli.common import ConfigArgument, Format, FormatOption, put_json
+from daemon.cli.files import EX_CONFIG, find_config, read_config, say, say_problems
 
 
 def validate(

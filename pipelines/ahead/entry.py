@@ -8,6 +8,7 @@ object code; the arrays of the call, one after the other
 import ctypes
 import hashlib
 import math
+import platform
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -17,11 +18,13 @@ import orjson
 from numpy.typing import NDArray
 
 from pipelines.ahead.image import Image, ImageError
+from pipelines.ahead.linked import Linked
 from pipelines.ahead.signature import Signature, is_plain, signature
 from pipelines.ahead.symbols import helpers, resolve
 
 Compiled = Callable[..., Any]
 
+LOADER: Final[type[Image | Linked]] = Image if platform.machine() == "x86_64" else Linked
 _DIGEST: Final = 16
 _LENGTH: Final = struct.Struct("<I")
 
@@ -67,7 +70,7 @@ def unpacked(name: str, of: Signature, data: bytes) -> Compiled:
         raise ImageError("it is the code of another kernel")
     start = _LENGTH.size + size
     end = start + header["object"]
-    image = Image(body[start:end], resolve)
+    image = LOADER(body[start:end], resolve)
     called = _callable(name, image, header["environment"], header["wrapper"])
     args = _read(header["call"], _Bytes(body[end:]))
     if _answer(called, args) != header["answer"]:
@@ -75,7 +78,7 @@ def unpacked(name: str, of: Signature, data: bytes) -> Compiled:
     return called
 
 
-def _callable(name: str, image: Image, environment: str, wrapper: str) -> Compiled:
+def _callable(name: str, image: Image | Linked, environment: str, wrapper: str) -> Compiled:
     """Numba's own function around the code, which takes Python's arguments apart."""
     made = helpers()
     env = made.Environment({})

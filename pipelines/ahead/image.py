@@ -59,6 +59,8 @@ class Image:
     def __init__(self, data: bytes, resolve: Resolve) -> None:
         """Raises ImageError."""
         self._object = _Object(data)
+        if self._object.machine != _X86_64:
+            raise ImageError(f"object code for machine {self._object.machine}")
         fixed = self._object.lay_out(0, writable=False)
         whole = self._object.lay_out(_aligned(fixed, mmap.PAGESIZE), writable=True)
         self._memory = mmap.mmap(-1, max(whole, 1))
@@ -77,6 +79,12 @@ class Image:
         return self._base + found
 
 
+def undefined(data: bytes) -> list[str]:
+    """Names of what an object refers to. Raises ImageError."""
+    symbols = _Object(data).symbols
+    return [symbol.name for symbol in symbols if symbol.name and symbol.section == _UNDEFINED]
+
+
 class _Object:
     """One ELF object: its sections, where they go, and what has to be written into them."""
 
@@ -84,14 +92,15 @@ class _Object:
         if len(data) < _HEADER.size or not data.startswith(_MAGIC):
             raise ImageError("no ELF object of 64 bits, little endian")
         _, kind, machine, _, _, _, table, *_, count, _ = _HEADER.unpack_from(data)
-        if (kind, machine) != (_RELOCATABLE, _X86_64):
-            raise ImageError(f"an ELF file of type {kind} for machine {machine}")
+        if kind != _RELOCATABLE:
+            raise ImageError(f"an ELF file of type {kind}")
+        self.machine = machine
         self._data = data
         rows = struct.iter_unpack(_SECTION, data[table : table + count * _SECTION_BYTES])
         self._sections = [_Section(*row) for row in rows]
         [symbols] = [s for s in self._sections if s.type == _SYMTAB]
         names = self._bytes(self._sections[symbols.link])
-        self._symbols = [
+        self.symbols = [
             _Symbol(names[name : names.index(b"\0", name)].decode(), section, value, size)
             for name, _, _, section, value, size in struct.iter_unpack(
                 "<IBBHQQ", self._bytes(symbols)
@@ -114,7 +123,7 @@ class _Object:
                 at = _aligned(at, max(section.align, 16))
                 self._at[index] = at
                 at += section.size
-        for symbol in self._symbols:
+        for symbol in self.symbols:
             if symbol.section == _COMMON and writable:
                 at = _aligned(at, max(symbol.value, 8))
                 self.places[symbol.name] = at
@@ -127,7 +136,7 @@ class _Object:
             section = self._sections[index]
             if section.type == _PROGBITS:
                 into[at : at + section.size] = self._bytes(section)
-        for symbol in self._symbols:
+        for symbol in self.symbols:
             if symbol.name and symbol.section in self._at:
                 self.places[symbol.name] = self._at[symbol.section] + symbol.value
 
@@ -140,7 +149,7 @@ class _Object:
             start = self._at[section.info]
             for offset, kind, index, addend in struct.iter_unpack("<QIIq", self._bytes(section)):
                 if index not in addresses:
-                    addresses[index] = self._address(self._symbols[index], base, resolve)
+                    addresses[index] = self._address(self.symbols[index], base, resolve)
                 _write(into, start + offset, kind, addresses[index] + addend, base)
 
     def _address(self, symbol: _Symbol, base: int, resolve: Resolve) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import daemon.app
 import daemon.cli
 from daemon import warmup
-from daemon.cli.common import read_config
+from daemon.cli.files import read_config
 from pipelines.graph import Graph
 from pipelines.jit import use_cache
 from pipelines.operator import load_all
