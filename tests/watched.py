@@ -8,7 +8,7 @@ BOUND = Kernel.bound
 def watched(kernel, *args):
     """What `Kernel.bound` gives; each call asserts that its arguments have the types of `args`."""
     found = BOUND(kernel, *args)
-    if found is kernel.plain:  # interpreted, where types do not matter
+    if found is kernel.plain or Kernel.ahead is not None:  # interpreted, where types do not matter
         return found
     import numba  # noqa: PLC0415 - not before its cache is chosen
 
