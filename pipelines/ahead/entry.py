@@ -83,7 +83,8 @@ def _callable(name: str, image: Image | Linked, environment: str, wrapper: str) 
     made = helpers()
     env = made.Environment({})
     ctypes.c_void_p.from_address(image.address(environment)).value = id(env)
-    called: Compiled = made.make_function(made, name, "", image.address(wrapper), env, (image,))
+    at = image.address(wrapper)
+    called: Compiled = made.make_function(made, name, "", at, env, image.memory)
     return called
 
 

@@ -54,7 +54,7 @@ class ImageError(Exception):
 
 
 class Image:
-    """An object in memory, ready to run. It stays as long as the image does."""
+    """An object in memory, ready to run. It stays as long as `memory` does."""
 
     def __init__(self, data: bytes, resolve: Resolve) -> None:
         """Raises ImageError."""
@@ -63,11 +63,11 @@ class Image:
             raise ImageError(f"object code for machine {self._object.machine}")
         fixed = self._object.lay_out(0, writable=False)
         whole = self._object.lay_out(_aligned(fixed, mmap.PAGESIZE), writable=True)
-        self._memory = mmap.mmap(-1, max(whole, 1))
-        self._held = (ctypes.c_char * max(whole, 1)).from_buffer(self._memory)
-        self._base = ctypes.addressof(self._held)
-        self._object.copy(self._memory)
-        self._object.relocate(self._memory, self._base, resolve)
+        into = mmap.mmap(-1, max(whole, 1))
+        self.memory = (ctypes.c_char * max(whole, 1)).from_buffer(into)
+        self._base = ctypes.addressof(self.memory)
+        self._object.copy(into)
+        self._object.relocate(into, self._base, resolve)
         if fixed:
             _let_run(self._base, fixed)
 

@@ -9,7 +9,7 @@ from pipelines.ahead.image import ImageError, Resolve, undefined
 
 
 class Linked:
-    """An object in memory, ready to run. It stays as long as this does."""
+    """An object in memory, ready to run. It stays as long as `memory` does."""
 
     def __init__(self, data: bytes, resolve: Resolve) -> None:
         """Raises ImageError."""
@@ -20,16 +20,16 @@ class Linked:
         for name in undefined(data):
             llvm.add_symbol(name, resolve(name))
         target = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault")
-        self._engine: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+        self.memory: Any = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
         try:
-            self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+            self.memory.add_object_file(llvm.ObjectFileRef.from_data(data))
         except RuntimeError as error:
             raise ImageError(str(error)) from None
-        self._engine.finalize_object()
+        self.memory.finalize_object()
 
     def address(self, symbol: str) -> int:
         """Where a symbol is. Raises ImageError when there is none of that name."""
-        found = self._engine.get_global_value_address(symbol)
+        found = self.memory.get_global_value_address(symbol)
         if not found:
             raise ImageError(f"no symbol {symbol[:80]}")
         return int(found)
