@@ -108,7 +108,8 @@ class Kernel:
         found = store.get(self.name, of) if store is not None else None
         if found is None and store is not None:
             BY_NUMBA.add(self.name)
-            facts = {"kernel": self.name, "refused": store.refused.get(self.name, "")}
+            why = store.refused.get(self.name, "")
+            facts = {"kernel": self.name, "arguments": repr(of), "refused": why}
             log.info(
                 "A kernel is not there ahead of time, numba is loaded for it",
                 extra={"facts": facts},

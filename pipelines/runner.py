@@ -38,7 +38,7 @@ TICK_ROWS: Final = 1024  # bounds the room made for output that a tick seldom ha
 
 
 @kernel
-def _rows_of(series: I4) -> int:
+def rows_needed(series: I4) -> int:
     """How many rows a state must have for these."""
     most = -1
     for s in series:
@@ -129,7 +129,7 @@ class StepRunner:
         if n == 0:
             self._clear(0)
             return rows(self._out, 0, 0)
-        self.ensure(_rows_of(batch.series))
+        self.ensure(rows_needed(batch.series))
         self._clear(n * self._fanout)
         step = self._step
         if step is None or type(batch) is not self._taken:

@@ -12,6 +12,7 @@ from pipelines.batch import BAD, UNCERTAIN, Batch, GroupedBatch, new_batch
 from pipelines.graph import Graph
 from pipelines.operator import Operator, new_state, pack
 from pipelines.reorder import Reorder
+from pipelines.runner import rows_needed
 from pipelines.series import SeriesTable
 from pipelines.stage import Stage
 
@@ -22,6 +23,7 @@ Step = tuple[str, Callable[[], object]]
 def steps(graph: Graph) -> Iterator[Step]:
     """What there is to compile for this graph, one entry an operator; calls change no state."""
     yield "reorder", _reorder
+    yield "rows", lambda: rows_needed(np.zeros(1, np.int32))
     operators = {stage.operator.name: stage.operator for stage in _stages(graph)}
     if any(p.alerting for p in graph.pipelines.values()):
         operators["alert"] = alerts.OPERATOR

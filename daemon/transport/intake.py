@@ -15,7 +15,7 @@ class Intake:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
-        self._topics, self._canary = self._fresh()
+        self._topics, self._canary, self._full = Topics(), -1, 0  # no kernel is called before `put`
         self._last_ns = 0
 
     def put(self, data: U1, rows: I4, origin: Origin) -> None:
@@ -23,8 +23,9 @@ class Intake:
 
         Raises ConnectionError behind the messages before one whose properties are malformed.
         """
-        if len(self._topics) >= TOPICS_KEPT_MAX:
+        if len(self._topics) >= self._full:
             self._topics, self._canary = self._fresh()
+            self._full = TOPICS_KEPT_MAX
         error, answers, n = self._asked(data, rows)
         rows = rows[:n].copy()
         self._topics.number(data, rows)
