@@ -124,7 +124,9 @@ class Kernel:
         """
         if Kernel.ahead is not None:
             of = signature(args)
-            return self._known.get(of) or self._found(of, args)
+            ahead = self._known.get(of) or self._found(of, args)
+            if ahead is not self._compiled:
+                return ahead
         import numba  # noqa: PLC0415
 
         types = tuple(numba.typeof(arg) for arg in args)  # type: ignore[no-untyped-call]
@@ -133,7 +135,7 @@ class Kernel:
 
     def only(self, *args: Any) -> Callable[..., Any]:
         """The same for a kernel that never gets others, from whoever: they are looked at once."""
-        if self._only is None:
+        if self._only is None or Kernel.heard is not None:
             self._only = self.bound(*args)
         return self._only
 
@@ -170,9 +172,14 @@ def kernel(fn: Callable[..., Any]) -> Kernel:
     return Kernel(fn)
 
 
+def ahead_of(folder: Path) -> Store:
+    """Kernels of this machine, in the folder of `use_cache`."""
+    return Store(folder / f"ahead-{machine()}")
+
+
 def use_ahead(folder: Path) -> Store:
     """Look for kernels in the folder of `use_cache` first, and load numba for the others."""
-    Kernel.ahead = Store(folder / f"ahead-{machine()}")
+    Kernel.ahead = ahead_of(folder)
     return Kernel.ahead
 
 

@@ -120,9 +120,9 @@ def steps_of(configs: Sequence[Path]) -> dict[str, Callable[[], object]]:
 
 def _work(cache: Path, configs: Sequence[Path]) -> None:
     """Compile what comes on stdin, a name a line; each is repeated on stdout when it is done."""
-    from pipelines.jit import make_ahead, use_ahead, use_cache
+    from pipelines.jit import ahead_of, make_ahead, use_cache
 
-    store = use_ahead(use_cache(cache))
+    store = ahead_of(use_cache(cache))
     steps = steps_of(configs)
     for line in sys.stdin:
         make_ahead(store, line.strip(), steps[line.strip()])
