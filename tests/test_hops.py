@@ -81,6 +81,17 @@ def test_a_loop_that_is_fed_ends_each_time():
     assert rejected(made) == 30
 
 
+@pytest.mark.parametrize("before", [0, 4])
+def test_a_loop_that_is_wanted_goes_on_and_keeps_the_hops_of_others(before):
+    sources = {"loop": {"topic": "loop/{site}/{device}", **READ, "feedback": True}}
+    spec = {"from": "loop", "publish": {"topic": "loop/{site}/{device}"}}
+    made = Wired({"round": spec}, sources)
+    event = {"specversion": "1.0", "type": "sensorweir.sample", "data": {"value": 1}}
+    made.send("loop/north/d1", event | {"hops": before})
+    made.wait(5)
+    assert hops(made) == [before] * 50
+
+
 def test_a_loop_of_windows_ends():
     steps = [{"aggregate": {"size": "1s", "stats": ["mean"]}}]
     sources = {"loop": {"topic": "loop/{site}/{device}", **READ, "channels": {"v": "data.mean"}}}

@@ -190,7 +190,8 @@ class SourceReader:
         except RejectedError as rejected:
             self._tally.reject(rejected.reason, message)
             return
-        if hops:
+        hops -= self._source.feedback  # there a loop is wanted
+        if hops > 0:
             self._quota.hops.note(make_labels(device.labels), hops, message[4])
         if len(readings) == 1:
             refused = self._take(device, readings[0], message[4], out)
