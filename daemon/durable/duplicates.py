@@ -124,7 +124,7 @@ class Duplicates:
 
     def pack(self) -> bytes:
         """All of it."""
-        mids = np.flatnonzero(self._known)
+        mids = np.flatnonzero(self._known.view(np.bool_))
         rows = np.zeros(mids.size, _COLUMNS)
         rows["mid"], rows["digest"] = mids, self._digests[mids]
         return self.session.to_bytes(4, "little") + rows.tobytes()
