@@ -22,6 +22,7 @@ from pipelines.ahead.symbols import resolve
 from pipelines.graph import Graph
 from pipelines.jit import Kernel, kernel, make_ahead
 from pipelines.operator import OPERATORS
+from pipelines.runner import rows_needed
 from tests import ahead_child
 from tests.operator_runs import cases, interpreted
 
@@ -75,6 +76,7 @@ def compared(tmp_path, names):
     for case in ahead_child.chosen(names).values():
         call = warmup._caller(case.operator, case.sets[0])
         make_ahead(store, case.operator.name, call)
+    make_ahead(store, "rows", lambda: rows_needed(np.zeros(1, np.int32)))
     assert store.refused == {}
     out = tmp_path / "out.npz"
     done = subprocess.run(
