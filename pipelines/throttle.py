@@ -75,13 +75,12 @@ class Throttle:
         if not self._now_ns:  # until now nothing was known of time: no room has come back
             self._began_ns = now_ns
             self._due_ns += now_ns
-            self._series_due_ns = {s: due + now_ns for s, due in self._series_due_ns.items()}
         self._now_ns = now_ns
         told: dict[str, Event] = {}
         for alert, (raised, newest) in self._waiting.items():
             if not self._free:
                 break
-            if self._room(newest.labels):
+            if self._room(newest.labels, max(now_ns, newest.time_ns)):
                 told[alert] = newest if raised is None else _begun(raised, newest)
         for alert, event in told.items():
             del self._waiting[alert]
@@ -132,7 +131,7 @@ class Throttle:
         if asked and raised is not None:
             del self._unheard[alert]
             return [_begun(raised, event), event]
-        if asked or (waiting is None and self._room(event.labels)):
+        if asked or (waiting is None and self._room(event.labels, event.time_ns)):
             self._unheard.pop(alert, None)
             return [event]
         if event.type == ACTIVE:
@@ -157,7 +156,7 @@ class Throttle:
         elif event.type == CLEARED:
             told = alert not in self._unheard
         else:
-            told = bool(event.correction) or self._room(event.labels)
+            told = bool(event.correction) or self._room(event.labels, event.time_ns)
             if not told:
                 raised, newest = (event if event.type == ACTIVE else raised), event
                 if event.type == ACTIVE:
@@ -175,13 +174,15 @@ class Throttle:
     def _free(self) -> bool:
         return self._due_ns - self._now_ns <= self._slack_ns
 
-    def _room(self, labels: Labels) -> bool:
-        """Whether one more event of this series may be told now; it is then taken from both."""
-        now_ns = self._now_ns
-        series_ns = max(self._series_due_ns.get(labels, 0), now_ns)
-        if not self._free or series_ns - now_ns > SERIES_SLACK_NS:
+    def _room(self, labels: Labels, at_ns: int) -> bool:
+        """Whether one more event of this series may be told now; it is then taken from both.
+
+        at_ns: time of the series. What it did over hours may come within a second after an outage.
+        """
+        series_ns = max(self._series_due_ns.get(labels, 0), at_ns)
+        if not self._free or series_ns - at_ns > SERIES_SLACK_NS:
             return False
-        self._due_ns = max(self._due_ns, now_ns) + self._each_ns
+        self._due_ns = max(self._due_ns, self._now_ns) + self._each_ns
         self._series_due_ns[labels] = series_ns + SERIES_EACH_NS
         return True
 
