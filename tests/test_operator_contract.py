@@ -183,6 +183,7 @@ def test_a_full_ring_forgets_the_oldest_and_counts_it(case):
     assert (cut.counters()["truncated"] > 0) == (roomy.state_bytes() > cut.state_bytes())
 
 
+@pytest.mark.timeout(480)  # whoever comes first waits for a child that compiles everything
 @pytest.mark.parametrize("param", [pytest.param(p, id=p.id) for p in CASES])
 def test_checked_bounds_change_nothing(param, bounds_child):
     [case] = param.values
