@@ -77,6 +77,7 @@ class JournalWorld:
         """The entry where a log ended that was given up because starts had died of it."""
         self.scarred = False
         """Whether something is damaged that a fall back to an older checkpoint would need."""
+        self.fell_back = False
         self.shell = None
 
     def run(self):
@@ -115,21 +116,22 @@ class JournalWorld:
         self.record(shell)
         head = shell.log.head
         found = shell.recover()
-        self.known_lsn = self.newest_lsn()
-        self.seen = self.known_lsn is not None and self.known_lsn > head
+        self.based = bool(self.states)
+        self.seen = self.based and self.head_of(self.states[-1])[1] > head
         self.tell("recovered", shell.journal.number, found._replace(outputs=len(found.outputs)))
         self.check_start(found)
         if self.rng.random() < 0.2:  # the clock was never set, or is set now
             self.now_ns += self.rng.randint(-6, 6) * TICK_NS
         shell.start(self.now_ns, self.config_bytes())
 
-    def newest_lsn(self):
-        """The record behind which the newest checkpoint was made, None without one."""
-        names = [name for name in self.disk.names(ROOT) if name.endswith(".state")]
-        if not names:
-            return None
-        _, lsn, _, _ = journal._HEAD.unpack(unpacked(self.disk.read(ROOT / names[-1]))["journal"])
-        return lsn
+    @property
+    def states(self):
+        return [ROOT / name for name in self.disk.names(ROOT) if name.endswith(".state")]
+
+    def head_of(self, path):
+        """The entry that a checkpoint was made behind, and the record from which on to read."""
+        number, lsn, _, _ = journal._HEAD.unpack(unpacked(self.disk.read(path))["journal"])
+        return number, lsn
 
     def record(self, shell):
         """See every entry that is added."""
@@ -149,10 +151,11 @@ class JournalWorld:
             self.unfounded = self.shell.journal.unfounded
             self.failed_starts += 1 + self.failed_recoveries
             self.failed_recoveries = 0
-            if self.shell.well or self.known_lsn is None:
+            if self.shell.well or not self.based:
                 self.failed_starts = 0
         else:
             self.failed_recoveries += 1
+        self.note_fall_back()
         unsure = self.shell is not None and self.shell.connecting
         self.broker.cut()
         self.broker.cut_out()
@@ -319,6 +322,7 @@ class JournalWorld:
         self.written += self.shell.written - written
         self.sound += self.shell.written > written
         self.scarred &= self.sound < 2
+        self.fell_back &= self.scarred
         self.tell("checkpoint", number, self.shell.written, self.shell.failures)
 
     @contextmanager
@@ -422,6 +426,8 @@ class JournalWorld:
         if not unseen and not found.lost and found.goes_on == found.found:
             self.past.check(found, kept, machine)
             self.check_room()
+            if not (self.rotten or self.scarred):
+                self.check_fall_back(kept)
             return
         if not self.may_lose():
             raise BrokenPromise(f"lost without a cause: {found.lost}")
@@ -434,8 +440,27 @@ class JournalWorld:
         if self.unfounded and not self.past.acknowledged:
             return True
         failed = self.failed_recoveries + self.failed_starts
-        scarred = self.scarred and failed >= TRIES
+        self.note_fall_back()
+        scarred = self.scarred and self.fell_back and failed >= TRIES
         return self.rotten or scarred or max(failed - TRIES, self.failed_recoveries) >= TRIES
+
+    def note_fall_back(self):
+        """Whether a checkpoint was put aside because starts with it had failed."""
+        aside = self.shell.journal.aside if self.shell else ()
+        self.fell_back |= any("have failed" in what for what in aside)
+
+    def check_fall_back(self, kept):
+        """With the checkpoint before the newest one, and the log behind it, all would be there."""
+        if len(self.states) < 2:
+            return
+        (number, lsn), unpacker = self.head_of(self.states[-2]), blocks.Unpacker()
+        for _, record in self.shell.log.read(lsn):
+            if unpacker.feed(record) is not None and unpacker.number > number:
+                number += 1
+                if unpacker.number != number:
+                    raise BrokenPromise(f"entry {number} is missing behind {self.states[-2].name}")
+        if number != kept.number:
+            raise BrokenPromise(f"the log ends with entry {number}, the state with {kept.number}")
 
     def check_room(self):
         names, logs = self.disk.names(ROOT), self.disk.names(ROOT / "log")
