@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipelines.jit import Kernel, use_cache
 from tests.daemons import DaemonProcess
@@ -17,8 +17,14 @@ from tests.watched import watched
 
 assert "numba" not in sys.modules, "it looks for its cache once, when it loads"
 os.environ.pop("NUMBA_CACHE_DIR", None)  # one shared with other sources may hold stale helpers
-# A kernel that compiles within an example takes a second: no deadline says anything here.
-settings.register_profile("sensorweir", deadline=None, print_blob=True)
+# A kernel that compiles within an example takes a second, and a minute where others work too: no
+# deadline says anything here, nor how long the first examples took.
+settings.register_profile(
+    "sensorweir",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("sensorweir")
 use_cache(Path(__file__).parent.parent / ".cache" / "tests")
 
