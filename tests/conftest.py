@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from pipelines import throttle
 from pipelines.jit import Kernel, use_cache
 from tests.daemons import DaemonProcess
 from tests.mosquitto import Mosquitto
@@ -52,6 +53,14 @@ def pytest_sessionfinish(session):
 def bounds_child(request):
     """The contract suite's cases in a process that checks every index."""
     return request.config.stash[BOUNDS]
+
+
+@pytest.fixture(scope="module")
+def all_is_told():
+    """Whatever is said at once: what is true is compared, not how much of it is told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throttle, "SERIES_SLACK_NS", 3600 * throttle.SERIES_EACH_NS)
+        yield
 
 
 @pytest.fixture(scope="session")

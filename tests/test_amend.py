@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from pipelines.events import ACTIVE, RETRACTED
 from tests.graphs import T0, Feed, S, b, graph
 
+pytestmark = pytest.mark.usefixtures("all_is_told")
+
 SOURCES = {"boilers": {"topic": "plant/{site}/{device}", "idle_after": "10s"}}
 HOT = {
     "from": "boilers",

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from tests.graphs import b
 from tests.test_amend import Played, converges
 
+pytestmark = pytest.mark.usefixtures("all_is_told")
+
 HOT = {"from": "boilers", "amend_for": "10m", "alert": {"when": {"above": 90, "on_delay": "2s"}}}
 CHAIN = {
     "hot": HOT,
