@@ -21,10 +21,18 @@ from pipelines.series import Labels
 
 SERIES_EACH_NS: Final = SECOND
 SERIES_SLACK_NS: Final = 9 * SERIES_EACH_NS
-"""A series that flutters shall not take the room of the others: one a second, after ten at once."""
+"""A series that flutters shall not take the room of the others: one a second, after ten at once.
+
+A second by its own time or by ours: what it did over hours may come within one of ours, after an
+outage, and its clock may stand or be put back.
+"""
 NAMED_MAX: Final = 16
 """Series that a summary names."""
 REMEMBERED_MAX: Final = 100_000
+
+
+_Bucket = tuple[int, int, int]
+"""Time that has to pass until all room of a series is back; its time, and ours, that have counted."""
 
 
 class Throttle:
@@ -34,7 +42,7 @@ class Throttle:
         "withheld",
         "_now_ns",
         "_due_ns",
-        "_series_due_ns",
+        "_series",
         "_waiting",
         "_unheard",
         "_ids",
@@ -54,7 +62,7 @@ class Throttle:
         """Events since the start of which only the state was told at its time."""
         self._now_ns = 0
         self._due_ns = 0
-        self._series_due_ns: dict[Labels, int] = {}
+        self._series: dict[Labels, _Bucket] = {}
         """Of series whose bucket is not full."""
         self._waiting: dict[str, tuple[Event | None, Event]] = {}
         """By alert, longest first: the event that raised it, None where that was told; the newest."""
@@ -80,7 +88,7 @@ class Throttle:
         for alert, (raised, newest) in self._waiting.items():
             if not self._free:
                 break
-            if self._room(newest.labels, max(now_ns, newest.time_ns)):
+            if self._room(newest.labels, newest.time_ns):
                 told[alert] = newest if raised is None else _begun(raised, newest)
         for alert, event in told.items():
             del self._waiting[alert]
@@ -97,8 +105,8 @@ class Throttle:
         now_ns = self._now_ns
         if now_ns // SECOND == self._began_ns // SECOND and not last:
             return []
-        due = self._series_due_ns
-        self._series_due_ns = {s: due_ns for s, due_ns in due.items() if due_ns > now_ns}
+        taken = self._series
+        self._series = {s: b for s, b in taken.items() if _later(b, b[1], now_ns)[0]}
         if not self._counts:
             return []
         count = sum(self._counts.values())
@@ -174,16 +182,14 @@ class Throttle:
     def _free(self) -> bool:
         return self._due_ns - self._now_ns <= self._slack_ns
 
-    def _room(self, labels: Labels, at_ns: int) -> bool:
-        """Whether one more event of this series may be told now; it is then taken from both.
-
-        at_ns: time of the series. What it did over hours may come within a second after an outage.
-        """
-        series_ns = max(self._series_due_ns.get(labels, 0), at_ns)
-        if not self._free or series_ns - at_ns > SERIES_SLACK_NS:
+    def _room(self, labels: Labels, time_ns: int) -> bool:
+        """Whether one more event of this series may be told now; it is then taken from both."""
+        taken = self._series.get(labels, (0, time_ns, self._now_ns))
+        debt_ns, by_time_ns, by_now_ns = _later(taken, time_ns, self._now_ns)
+        if not self._free or debt_ns > SERIES_SLACK_NS:
             return False
         self._due_ns = max(self._due_ns, self._now_ns) + self._each_ns
-        self._series_due_ns[labels] = series_ns + SERIES_EACH_NS
+        self._series[labels] = (debt_ns + SERIES_EACH_NS, by_time_ns, by_now_ns)
         return True
 
     def _withhold(self, event: Event) -> Event:
@@ -200,6 +206,17 @@ class Throttle:
             self._named[event.labels] = None
         _remember(self._ids, event.id)
         return replace(event, withheld=True)
+
+
+def _later(bucket: _Bucket, time_ns: int, now_ns: int) -> _Bucket:
+    """What is left of it then: no second counts by both clocks, and none stops the other."""
+    debt_ns, by_time_ns, by_now_ns = bucket
+    passed_ns = max(time_ns - by_time_ns, now_ns - by_now_ns, 0)
+    return (
+        max(debt_ns - passed_ns, 0),
+        min(by_time_ns + passed_ns, time_ns + SERIES_SLACK_NS),
+        min(by_now_ns + passed_ns, now_ns + SERIES_SLACK_NS),
+    )
 
 
 def _begun(raised: Event, newest: Event) -> Event:

@@ -6,6 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from config.limits import Limits
+from pipelines.events import ACTIVE, Event
+from pipelines.throttle import Throttle
 from tests.graphs import T0, S, b
 from tests.restarts import again
 from tests.test_amend import HOT, Played
@@ -85,6 +88,13 @@ def storm(made, seed=3, seconds=6, devices=60, turns=0.0, restart=0.0):
     made.turn()
     made.wait(2 * devices / PER_S + 20)
     return made.transport.published
+
+
+def occurred(i, time_ns):
+    """An alert of its own of one series."""
+    labels = (("device", "b1"),)
+    data = {"alert": f"{i}", "severity": "warning"}
+    return Event(f"{i}", ACTIVE, "hot", labels, time_ns, data)
 
 
 def told_of(outputs):
@@ -178,6 +188,35 @@ def test_a_series_that_flutters_leaves_room_for_others():
     assert any("calm" in topic for topic in Consumer(made.transport.published).heard)
     made.wait(2)
     assert Consumer(made.transport.published).agrees
+
+
+@pytest.mark.parametrize("ahead_s", [-7200, 7200])
+def test_a_clock_that_is_put_right_keeps_no_series_quiet(ahead_s):
+    bucket, told = Throttle("gw", "hot", Limits()), []
+    clock_ns = T0 + 86_400 * S
+    for second in range(240):
+        clock_ns += S
+        bucket.at(clock_ns)
+        shown_ns = clock_ns + (ahead_s * S if second < 120 else 0)
+        told += [e.withheld for e in bucket.passed([occurred(second, shown_ns)])]
+    assert told == [False] * 240
+
+
+def test_no_second_gives_room_by_both_clocks():
+    bucket, told, clock_ns = Throttle("gw", "hot", Limits()), [], T0 + 86_400 * S
+    for i in range(3_000):  # 30 a second
+        if i % 3 == 0:
+            clock_ns += S // 10
+            told += [e.withheld for e in bucket.at(clock_ns)]
+        told += [e.withheld for e in bucket.passed([occurred(i, clock_ns + i % 3 * S // 30)])]
+    assert 10 + 99 <= told.count(False) <= 10 + 101
+
+
+def test_what_comes_late_is_told_though_it_is_older_than_what_was_told():
+    bucket = Throttle("gw", "hot", Limits())
+    bucket.at(T0 + 600 * S)
+    told = [occurred(i, T0 + (100 - 20 * i) * S) for i in range(5)]
+    assert not any(e.withheld for e in bucket.passed(told))
 
 
 def test_the_same_is_withheld_however_turns_cut_the_messages_and_after_a_restart():
