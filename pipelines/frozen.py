@@ -39,6 +39,10 @@ _LEAVES: Final = frozenset(
 """What is never changed once it is there. A plain tuple holds nothing that is."""
 
 
+UNFIT: Final = (KeyError, TypeError, ValueError, IndexError, AttributeError, MemoryError)
+"""What comes of reading something that is not what it should be."""
+
+
 class StateError(ValueError):
     """A state that does not fit, or that cannot be read; the text says why."""
 
@@ -184,16 +188,22 @@ class Thawer:
         """Read the state of `thing`. Raises StateError when it has another form."""
         try:
             self._object(thing, told["o"])
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except UNFIT as error:
             raise StateError(f"{type(thing).__name__}: {error}") from error
 
     def apply(self) -> None:
-        """Put what was taken in place."""
+        """Put what was taken in place.
+
+        Raises StateError when parts of it do not belong together; what has it cannot be used then.
+        """
         for thing, name, value in self._found:
             setattr(thing, name, value)
         for thing in self._objects:
             if hasattr(thing, "remake"):
-                thing.remake()
+                try:
+                    thing.remake()
+                except UNFIT as error:
+                    raise StateError(f"{type(thing).__name__}: {error}") from error
 
     def _object(self, thing: Any, told: dict[str, Any]) -> None:
         kind = type(thing)

@@ -98,7 +98,15 @@ class StepRunner:
         return self._capacity
 
     def remake(self) -> None:
-        """Follow from a state that was put in place; every series uses set 0 until `assign`."""
+        """Follow from a state that was put in place; every series uses set 0 until `assign`.
+
+        Raises ValueError when it has not the rows and rings that kernels will write to.
+        """
+        if len(widths := {getattr(self.state, name).shape[1] for name in self._rings()}) > 1:
+            raise ValueError(f"rings of different widths: {widths}")
+        found = {array.shape[0] for array in self._per_series(self.state)} or {self._capacity}
+        if found != {self._capacity} or not 0 < self._capacity <= self.rows_max:
+            raise ValueError(f"{self._capacity} of {self.rows_max} rows, arrays of {found}")
         self._params = self._params._replace(row=np.zeros(self._capacity, np.int32))
 
     def ensure(self, n_rows: int) -> None:
@@ -243,9 +251,12 @@ class StepRunner:
         known = columns(self.operator.state).items()
         return [getattr(state, name) for name, col in known if col.width != SINGLE]
 
-    def _widen(self) -> None:
+    def _rings(self) -> list[str]:
         known = columns(self.operator.state).items()
-        names = [name for name, col in known if col.width in (RING, GROWING)]
+        return [name for name, col in known if col.width in (RING, GROWING)]
+
+    def _widen(self) -> None:
+        names = self._rings()
         assert names, f"{self.operator.name} stopped early, but has no ring to widen"
         assert not self.state.ring_fixed[0], f"{self.operator.name} ignores ring_fixed"
         more = sum(int(getattr(self.state, name).nbytes) for name in names)

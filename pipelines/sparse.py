@@ -5,6 +5,7 @@ one fast series made wide for all.  Untouched memory costs nothing as long as no
 so a copy writes only what holds something.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -59,11 +60,11 @@ def sparse(array: Any, buffers: Buffers) -> Sparse:
 
 def dense(dtype: str, shape: Sequence[int], blocks: I4, data: U1) -> Any:
     """The array itself. Raises ValueError or TypeError when these do not belong together."""
-    made = np.zeros(tuple(shape), np.dtype(dtype))
+    made = np.zeros(tuple(shape), kind(dtype))
     flat = made.reshape(-1).view(np.uint8)
     if blocks.size and not (blocks[0] >= 0 and blocks[-1] < _blocks(flat.size)):
         raise ValueError(f"block {blocks[-1]} of an array of {flat.size} bytes")
-    if (np.diff(blocks) <= 0).any() or data.size != size_of(blocks, flat.size):
+    if (blocks[1:] <= blocks[:-1]).any() or data.size != size_of(blocks, flat.size):
         raise ValueError(f"{data.size} bytes in {blocks.size} blocks of {flat.size} bytes")
     whole = flat.size // BLOCK
     full = blocks[blocks < whole]
@@ -72,6 +73,13 @@ def dense(dtype: str, shape: Sequence[int], blocks: I4, data: U1) -> Any:
     if full.size < blocks.size:
         flat[whole * BLOCK :] = data[filled:]
     return made
+
+
+def kind(dtype: str) -> np.dtype[Any]:
+    """Of numbers and truths. Raises ValueError for others: numpy takes a whole language for one."""
+    if not re.fullmatch(r"[<|][biuf][1248]", dtype):
+        raise ValueError(f"{dtype!r} is no kind of number")
+    return np.dtype(dtype)
 
 
 def size_of(blocks: I4, size: int) -> int:

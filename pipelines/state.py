@@ -20,10 +20,10 @@ from config.model import Gateway
 from config.model import Pipeline as Spec
 from config.tables import Table
 from pipelines import alerts
-from pipelines.frozen import Freezer, StateError, Thawer, Writer
+from pipelines.frozen import UNFIT, Freezer, StateError, Thawer, Writer
 from pipelines.graph import Graph, above_of, in_order, plan_of
 from pipelines.operator import Operator, columns
-from pipelines.sparse import Buffers, dense, size_of
+from pipelines.sparse import Buffers, dense, kind, size_of
 from pipelines.values import with_tables
 
 VERSION: Final = 1
@@ -115,7 +115,7 @@ def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restore
             for name, part in state["parts"].items()
         }
         _restore_tables(graph, state["tables"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UNFIT as error:
         raise StateError(f"the state cannot be read: {error}") from error
     expected, kept, anew = marks(graph.gateway, graph.operators), list[str](), dict[str, str]()
     for name, part in _parts(graph):
@@ -224,7 +224,7 @@ def _arrays(listed: Sequence[Any], data: bytes | memoryview) -> list[Any]:
     for dtype, shape, count in listed:
         blocks = np.frombuffer(data, np.int32, count, at).copy()
         at += blocks.nbytes
-        size = size_of(blocks, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        size = size_of(blocks, int(np.prod(shape)) * kind(dtype).itemsize)
         found.append(dense(dtype, shape, blocks, np.frombuffer(data, np.uint8, size, at)))
         at += size
     if at != len(data):

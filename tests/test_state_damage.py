@@ -2,6 +2,7 @@
 
 import random
 
+import orjson
 import pytest
 
 from pipelines.graph import Graph
@@ -27,6 +28,8 @@ def kept():
 
 def changed(rng, raw):
     data = bytearray(raw)
+    if not data:  # it was cut to nothing before
+        return rng.choice(ODD)
     at = rng.randrange(len(data))
     match rng.randrange(4):
         case 0:
@@ -74,3 +77,12 @@ def test_a_part_that_lacks_something_is_refused(kept, lacking):
     bad = good | {"state": good["state"].replace(f'"{lacking}":'.encode(), b'"x":')}
     with pytest.raises(StateError, match="cannot be read"):
         restore(Graph(graph.gateway, graph.operators), bad)
+
+
+@pytest.mark.parametrize("kind", [",8", "O", "<U9", "f8,f8", "<f3", "", 8, None])
+def test_an_array_of_what_is_no_number_is_refused(kept, kind):
+    graph, good = kept
+    state = orjson.loads(good["state"])
+    state["arrays"][0][0] = kind
+    with pytest.raises(StateError, match="cannot be read"):
+        restore(Graph(graph.gateway, graph.operators), good | {"state": orjson.dumps(state)})
