@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from pipelines import throttle
 from pipelines.jit import Kernel, use_cache
-from tests.daemons import DaemonProcess
+from tests.daemons import CACHE, DaemonProcess
 from tests.mosquitto import Mosquitto
 from tests.operator_bounds import Child
 from tests.watched import watched
@@ -27,7 +27,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("sensorweir")
-use_cache(Path(__file__).parent.parent / ".cache" / "tests")
+use_cache(CACHE)
 
 BOUNDS = pytest.StashKey[Child]()
 

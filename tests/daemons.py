@@ -22,7 +22,7 @@ from daemon.transport.listener import Listener
 from tests.wires import until
 
 ROOT = Path(__file__).parent.parent
-CACHE = ROOT / ".cache" / "tests"
+CACHE = ROOT / ".cache" / "tests" / "sensorweir"  # the name that a daemon gives it
 READY_S = 60
 """Kernels may have to be compiled first."""
 STOP_S = 10

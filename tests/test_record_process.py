@@ -50,7 +50,7 @@ def config(mosquitto, name, folder, **more):
 def sensorweir(*arguments, status=0):
     """Run a command to its end; what it wrote to stdout and stderr."""
     command = [sys.executable, "-m", "daemon", *map(str, arguments)]
-    env = {"CACHE_DIRECTORY": str(CACHE / "sensorweir"), "PATH": "/usr/bin:/bin"}
+    env = {"CACHE_DIRECTORY": str(CACHE), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False, timeout=100, env=env)
     assert done.returncode == status, done.stderr.decode()
     return done.stdout, done.stderr.decode()
