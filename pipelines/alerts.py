@@ -19,7 +19,7 @@ from pydantic import Field
 
 from config.params import Params
 from pipelines.batch import BAD, F8, GOOD, I8, U1, Batch
-from pipelines.jit import kernel
+from pipelines.jit import inlined, kernel
 from pipelines.operator import Operator, column, rows_of
 
 NORMAL, PENDING, ACTIVE = range(3)
@@ -30,6 +30,7 @@ OWN_FIELDS: Final = 3
 LEVEL (an index into `Limits.levels`) from now on, or at the end the last one."""
 
 LEVELS_MAX: Final = 8
+FINITE: Final = np.finfo(np.float64).max
 
 # What is remembered of a series to tell whether it flaps, and when that begins and ends; figures
 # of Kapacitor, which has them from Nagios.
@@ -69,11 +70,16 @@ class Limits(Params):
     slots: int = Field(1, ge=1, description="Number of levels.")
     width: int = Field(1, ge=1, description="Columns of `State.fields`: one more than the row has.")
 
-    EXTRA_ROWS: ClassVar = ("low", "high", "deadband", "on_delay_ns", "rank", "implied")
+    EXTRA_ROWS: ClassVar = (
+        "low", "high", "deadband", "on_delay_ns", "rank", "implied", "floor", "ceiling",
+    )  # fmt: skip
 
     @classmethod
     def extra_rows(cls, sets: "Sequence[Limits]") -> dict[str, Any]:
-        """(R, slots) of each level; `rank`: its place among all, `implied`: bits of lower ones."""
+        """(R, slots) of each level; `rank`: its place among all, `implied`: bits of lower ones.
+
+        floor, ceiling (R,): a value from one to the other is finite and passes no limit.
+        """
         shape = (len(sets), max(s.slots for s in sets))
         low, high, deadband = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
         delay, rank, implied = (np.zeros(shape, np.int64) for _ in range(3))
@@ -87,7 +93,9 @@ class Limits(Params):
                 high[r, k] = np.nan if a.high is None else a.high
                 deadband[r, k], delay[r, k], rank[r, k] = a.deadband, a.on_delay_ns, place
                 implied[r, k] = sum(1 << j for j in order[:place] if a.implies(levels[j]))
-        made = (low, high, deadband, delay, rank, implied)
+        floor = np.where(np.isnan(low), -FINITE, low).max(axis=1)
+        ceiling = np.where(np.isnan(high), FINITE, high).min(axis=1)
+        made = (low, high, deadband, delay, rank, implied, floor, ceiling)
         return dict(zip(cls.EXTRA_ROWS, made, strict=True))
 
 
@@ -117,7 +125,7 @@ class State(NamedTuple):
 Rows = rows_of(Limits)
 
 
-@kernel
+@inlined
 def _tell(s: int, t: int, kind: int, state: State, out: Batch) -> None:
     if state.flapping[s] == 1:
         return
@@ -132,7 +140,7 @@ def _tell(s: int, t: int, kind: int, state: State, out: Batch) -> None:
     state.told[s] = state.excess[s]
 
 
-@kernel
+@inlined
 def _plan(s: int, state: State, params: Any) -> None:
     """Note when the state of series `s` changes next if no sample comes."""
     p, waiting, due = params.row[s], 0, 0
@@ -150,7 +158,7 @@ def _plan(s: int, state: State, params: Any) -> None:
     state.waiting[s], state.due_ns[s] = waiting, due
 
 
-@kernel
+@inlined
 def _due(s: int, t: int, state: State, params: Any, out: Batch) -> None:
     """Let the delays of series `s` run out that end before or at time `t`."""
     p = params.row[s]
@@ -172,7 +180,7 @@ def _due(s: int, t: int, state: State, params: Any, out: Batch) -> None:
         _plan(s, state, params)
 
 
-@kernel
+@inlined
 def _lower(s: int, x: float, held: int, state: State, params: Any) -> int:
     """Level of an active series that left its own by the deadband, -1 when it is back within all.
 
@@ -195,7 +203,7 @@ def _lower(s: int, x: float, held: int, state: State, params: Any) -> int:
     return least
 
 
-@kernel
+@inlined
 def _outside(s: int, t: int, x: float, beyond: float, held: int, state: State, out: Batch) -> None:
     """A value beyond some limit, of a series whose alert is not active."""
     if state.phase[s] == NORMAL:
@@ -209,7 +217,7 @@ def _outside(s: int, t: int, x: float, beyond: float, held: int, state: State, o
         _tell(s, t, RAISED, state, out)
 
 
-@kernel
+@inlined
 def _back(s: int, t: int, state: State, params: Any, out: Batch) -> None:
     """A value back within all limits, of a series whose alert is active."""
     p = params.row[s]
@@ -234,7 +242,7 @@ def _flap_score(changes: int) -> float:
     return score / CHANGES
 
 
-@kernel
+@inlined
 def _unsteady(s: int, t: int, state: State, out: Batch) -> None:
     """Hold changes back from now on, if there are many."""
     if _flap_score(state.changes[s]) > FLAP_BEGINS:
@@ -242,7 +250,7 @@ def _unsteady(s: int, t: int, state: State, out: Batch) -> None:
         state.flapping[s] = 1
 
 
-@kernel
+@inlined
 def _steady(s: int, t: int, state: State, out: Batch) -> None:
     """Hold changes back no longer, once there are few: say where the series stands now."""
     if _flap_score(state.changes[s]) >= FLAP_ENDS:
@@ -256,6 +264,41 @@ def _steady(s: int, t: int, state: State, out: Batch) -> None:
                 state.since_ns[s] = state.onset_ns[s, k]
 
 
+@inlined
+def _watch(s: int, t: int, state: State, out: Batch) -> None:
+    """Note whether the level of series `s` has changed, and whether it does so too often."""
+    changes = (state.changes[s] << 1) & ((1 << CHANGES) - 1)
+    state.changes[s] = changes | (1 if state.level[s] != state.shown[s] else 0)
+    state.shown[s] = state.level[s]
+    if state.flapping[s] == 1:
+        _steady(s, t, state, out)
+    elif state.phase[s] == ACTIVE and state.changes[s] >= FLAP_LEAST:
+        _unsteady(s, t, state, out)
+
+
+@inlined
+def _at_rest(first: int, batch: Batch, state: State, params: Any) -> int:
+    """The next row, from `first` on, that is not of a series at rest, or does not leave it so.
+
+    Most rows do, and nothing but `last` is to be kept of them.
+    """
+    i, n, width = first, batch.series.size, batch.fields.shape[1]
+    while i < n:
+        s, x = batch.series[i], batch.value[i]
+        p = params.row[s]
+        busy = state.phase[s] | state.unknown[s] | batch.quality[i]
+        if busy != 0 or not params.floor[p] <= x <= params.ceiling[p]:
+            break
+        if params.flapping[p] == 1 and state.changes[s] | state.shown[s] != 0:
+            break
+        state.last[s] = x
+        i += 1
+    for j in range(first, i if width > 0 else first):  # apart: most have none, which costs nothing
+        for k in range(width):
+            state.fields[batch.series[j], k] = batch.fields[j, k]
+    return i
+
+
 @kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Move the state of each series with its samples; a row of `out` for each change.
@@ -264,7 +307,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     a limit for `on_delay`, until it has been within [low + deadband, high - deadband] for
     `off_delay`; unknown samples are left out, and while one is the newest no delay runs out.
     """
-    for i in range(first, batch.series.size):
+    i = first - 1
+    while True:
+        i = _at_rest(i + 1, batch, state, params)
+        if i == batch.series.size:
+            break
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p = params.row[s]
         if state.waiting[s] == 1:
@@ -317,13 +364,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         else:
             _outside(s, t, x, beyond, held, state, out)
         if params.flapping[p] == 1:
-            changes = (state.changes[s] << 1) & ((1 << CHANGES) - 1)
-            state.changes[s] = changes | (1 if state.level[s] != state.shown[s] else 0)
-            state.shown[s] = state.level[s]
-            if state.flapping[s] == 1:
-                _steady(s, t, state, out)
-            elif state.phase[s] == ACTIVE and state.changes[s] >= FLAP_LEAST:
-                _unsteady(s, t, state, out)
+            _watch(s, t, state, out)
     return batch.series.size
 
 

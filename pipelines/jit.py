@@ -9,7 +9,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ClassVar, Final, NamedTuple
 
 from pipelines.ahead.entry import copied, packed
@@ -38,6 +40,30 @@ HOMES: Final = (
 )
 """Folders and files beside each other in which kernels stand, and what they call."""
 
+_MODULES: Final[set[str]] = set()
+"""Where kernels are."""
+
+
+@cache
+def _count_from_zero() -> None:
+    """Let numba take the indexes of kernels as they are.
+
+    Else it looks at each access whether an index counts from the end, which none does: half of
+    the time of a light kernel. With NUMBA_BOUNDSCHECK=1 one that did would be out of bounds.
+    """
+    from numba import types  # noqa: PLC0415
+    from numba.np import arrayobj  # noqa: PLC0415
+
+    usual: Any = arrayobj.fix_integer_index
+
+    def index(context: Any, builder: Any, kind: Any, number: Any, size: Any) -> Any:
+        described = getattr(context, "fndesc", None)
+        if kind.signed and described is not None and described.modname in _MODULES:
+            return context.cast(builder, number, kind, types.intp)
+        return usual(context, builder, kind, number, size)
+
+    arrayobj.fix_integer_index = index
+
 
 class Heard(NamedTuple):
     """A call of a kernel, with a copy of its arguments from before it."""
@@ -54,8 +80,10 @@ class Kernel:
     """Where kernels are that need no numba."""
     heard: ClassVar[list[Heard] | None] = None
     """Where calls are noted, while somebody wants to know them."""
+    OPTIONS: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, fn: Callable[..., Any]) -> None:
+        _MODULES.add(fn.__module__)
         self.plain = fn
         self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
@@ -77,10 +105,12 @@ class Kernel:
         if self._compiled is None:
             import numba  # noqa: PLC0415 - 0.3 s and 60 MB that `validate` must not pay
 
+            _count_from_zero()
+
             # Arrays belong to the caller, so nothing counts references: two atomic operations for
             # each array passed to a helper, and the compiler refuses a kernel that allocates.
             options: dict[str, Any] = {"nogil": True, "fastmath": False, "_nrt": False}
-            options["error_model"] = "numpy"
+            options |= {"error_model": "numpy", **self.OPTIONS}
             try:
                 self._compiled = numba.njit(cache=True, **options)(self.plain)
             except RuntimeError:  # numba: "cannot cache function: no locator available"
@@ -174,6 +204,46 @@ def _object_code(dispatcher: Any, types: Any, made: Any) -> bytes:
 def kernel(fn: Callable[..., Any]) -> Kernel:
     """Mark a function as a kernel: flat loops over arrays, no allocation, no exception."""
     return Kernel(fn)
+
+
+class Inlined(Kernel):
+    """A kernel that becomes part of those that call it, before anything is compiled.
+
+    A call with our named tuples hands over some three hundred numbers, which takes long to compile.
+    """
+
+    OPTIONS: ClassVar = {"inline": "always"}
+
+    @property
+    def targetoptions(self) -> Any:
+        """Where numba looks whether to inline."""
+        return self.compiled.targetoptions  # type: ignore[attr-defined]
+
+    @property
+    def py_func(self) -> Callable[..., Any]:
+        """What it inlines."""
+        return self.plain
+
+
+def inlined(fn: Callable[..., Any]) -> Inlined:
+    """Mark a function as a part of kernels, with a loop of its own."""
+    return Inlined(fn)
+
+
+def adapted(template: Callable[..., Any], near: Kernel, **names: Kernel) -> Kernel:
+    """A kernel with the code of `template`, in which these names mean these kernels.
+
+    They become part of it. Its compiled form is cached with that of `near`, as if it stood there.
+    """
+    inside = {name: Inlined(fn.plain) for name, fn in names.items()}
+    called = f"{near.plain.__name__}{template.__name__}"
+    at = near.plain.__code__
+    code = template.__code__.replace(
+        co_filename=at.co_filename, co_firstlineno=at.co_firstlineno, co_name=called
+    )
+    made = FunctionType(code, {**template.__globals__, **inside}, called)
+    made.__module__, made.__qualname__ = near.__module__, called
+    return Kernel(made)
 
 
 def ahead_of(folder: Path) -> Store:

@@ -20,6 +20,12 @@ COLLAPSE: Final = 1e-6
 
 
 @kernel
+def slot(position: int, width: int) -> int:
+    """Where a ring holds a position. Its width is a power of two: `operator.RING_START` doubled."""
+    return position & (width - 1)
+
+
+@kernel
 def added(total: float, lost: float, x: float) -> tuple[float, float]:
     """Sum and lost digits after one more summand (Neumaier 1974); the sum is total + lost."""
     new = total + x
@@ -51,19 +57,19 @@ def ring_total(x: F8, first: int, last: int) -> tuple[float, float]:
     """`added` over positions [first, last) of one ring `x` (W,)."""
     total, lost = 0.0, 0.0
     for p in range(first, last):
-        total, lost = added(total, lost, x[p % x.size])
+        total, lost = added(total, lost, x[slot(p, x.size)])
     return total, lost
 
 
 @kernel
 def ring_moments(x: F8, first: int, last: int) -> tuple[float, float]:
     """Mean and squared distances of positions [first, last) of one ring `x` (W,)."""
-    start, mean, m2 = x[first % x.size], 0.0, 0.0
+    start, mean, m2 = x[slot(first, x.size)], 0.0, 0.0
     for p in range(first, last):
-        mean += (x[p % x.size] - start) / (last - first)
+        mean += (x[slot(p, x.size)] - start) / (last - first)
     mean += start  # a flat window has its very value as the mean, and exactly no variance
     for p in range(first, last):
-        distance = x[p % x.size] - mean
+        distance = x[slot(p, x.size)] - mean
         m2 += distance * distance
     return mean, m2
 
@@ -77,12 +83,12 @@ def ring_line(t_ns: I8, x: F8, first: int, last: int, line: F8) -> None:
     line[:] = 0.0
     n = last - first
     for p in range(first, last):
-        line[0] += (t_ns[p % x.size] - t_ns[first % x.size]) * 1e-9 / n
-        line[1] += (x[p % x.size] - x[first % x.size]) / n
-    line[1] += x[first % x.size]
+        line[0] += (t_ns[slot(p, x.size)] - t_ns[slot(first, x.size)]) * 1e-9 / n
+        line[1] += (x[slot(p, x.size)] - x[slot(first, x.size)]) / n
+    line[1] += x[slot(first, x.size)]
     for p in range(first, last):
-        dt = (t_ns[p % x.size] - t_ns[first % x.size]) * 1e-9 - line[0]
-        dx = x[p % x.size] - line[1]
+        dt = (t_ns[slot(p, x.size)] - t_ns[slot(first, x.size)]) * 1e-9 - line[0]
+        dx = x[slot(p, x.size)] - line[1]
         line[2] += dt * dt
         line[3] += dx * dx
         line[4] += dt * dx
@@ -104,34 +110,36 @@ def slid_line(
         m2_t, m2_x = line[2], line[3]
         for p in range(oldest, keep):
             left = last - 2 - p
-            dt = (t_ns[p % width] - base_ns[s]) * 1e-9 - line[0]
-            dx = x[p % width] - line[1]
+            dt = (t_ns[slot(p, width)] - base_ns[s]) * 1e-9 - line[0]
+            dx = x[slot(p, width)] - line[1]
             line[0] -= dt / left
             line[1] -= dx / left
-            after = x[p % width] - line[1]
-            line[2] -= dt * ((t_ns[p % width] - base_ns[s]) * 1e-9 - line[0])
+            after = x[slot(p, width)] - line[1]
+            line[2] -= dt * ((t_ns[slot(p, width)] - base_ns[s]) * 1e-9 - line[0])
             line[3] -= dx * after
             line[4] -= dt * after
-        fresh = t_ns[keep % width] > base_ns[s] and (
+        fresh = t_ns[slot(keep, width)] > base_ns[s] and (
             line[2] < COLLAPSE * m2_t or line[3] < COLLAPSE * m2_x
         )
         # Once its zero has been out of the window for as long as the window is.
         zero = base_ns[s]
-        fresh = fresh or (t_ns[keep % width] - zero > t_ns[(last - 1) % width] - t_ns[keep % width])
+        fresh = fresh or (
+            t_ns[slot(keep, width)] - zero > t_ns[slot(last - 1, width)] - t_ns[slot(keep, width)]
+        )
     if fresh:
         ring_line(t_ns, x, keep, last, line)
-        base_ns[s] = t_ns[keep % width]
+        base_ns[s] = t_ns[slot(keep, width)]
     else:
         n = last - keep
-        dt = (t_ns[(last - 1) % width] - base_ns[s]) * 1e-9 - line[0]
-        dx = x[(last - 1) % width] - line[1]
+        dt = (t_ns[slot(last - 1, width)] - base_ns[s]) * 1e-9 - line[0]
+        dx = x[slot(last - 1, width)] - line[1]
         line[0] += dt / n
         line[1] += dx / n
-        after = x[(last - 1) % width] - line[1]
-        line[2] += dt * ((t_ns[(last - 1) % width] - base_ns[s]) * 1e-9 - line[0])
+        after = x[slot(last - 1, width)] - line[1]
+        line[2] += dt * ((t_ns[slot(last - 1, width)] - base_ns[s]) * 1e-9 - line[0])
         line[3] += dx * after
         line[4] += dt * after
-    if t_ns[keep % width] == t_ns[(last - 1) % width]:
+    if t_ns[slot(keep, width)] == t_ns[slot(last - 1, width)]:
         return math.nan
     return float(line[4] / line[2])
 

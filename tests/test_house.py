@@ -19,7 +19,7 @@ COMPOSITION_ROOT = "daemon/cli/"  # the command line also mounts the simulator
 ONLY_IN = {
     "paho": ("daemon/transport/", "device_sim/"),
     "yaml": ("config/",),
-    "numba": ("pipelines/jit.py",),
+    "numba": ("pipelines/jit.py", "pipelines/primitives.py"),
     "socket": (
         "daemon/transport/",
         "daemon/health.py",

@@ -8,11 +8,17 @@ from pydantic import Field
 from config.params import Span, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
-from pipelines.jit import kernel
-from pipelines.numerics import LARGEST, taken_in
+from pipelines.jit import inlined, kernel
+from pipelines.numerics import LARGEST, slot, taken_in
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
+from pipelines.primitives import fetched
 
 ONE: Final = np.uint64(1)
+AHEAD: Final = 8
+"""Rows between asking for the memory of a series and using it."""
+NEAR: Final = 128
+LINE: Final = 8
+"""Numbers of a window that are asked for, and how many come at a time."""
 NO_GAP: Final = np.iinfo(np.int64).max
 
 NORMAL_SCALE: Final = 1.4826022185056018
@@ -156,6 +162,18 @@ def middle_and_spread(ordered: F8, n: int, gap: int = NO_GAP) -> tuple[float, fl
     return median, mad * NORMAL_SCALE
 
 
+@inlined
+def ask_for(s: int, state: State) -> None:
+    """Let the window of a series come near."""
+    width, oldest, newest = state.x.shape[1], state.first[s], state.seen[s]
+    row = s * width
+    for j in range(0, min(newest - oldest, NEAR), LINE):
+        fetched(state.ordered, row + j)
+    fetched(state.x, row + slot(newest, width))
+    fetched(state.t_ns, row + slot(newest, width))
+    fetched(state.x, row + slot(oldest, width))
+
+
 @kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Score each sample against the samples before it, then let it into the window.
@@ -170,10 +188,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     """
     n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
+        if i + AHEAD < batch.series.size:
+            ask_for(batch.series[i + AHEAD], state)
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
-        p = params.row[s]
+        p, score, median, reach = params.row[s], np.nan, np.nan, np.nan
         k = params.k[p]
-        score, median, reach = np.nan, np.nan, np.nan
         known = abs(x) <= LARGEST and batch.quality[i] != BAD
         if known:
             oldest, newest = state.first[s], state.seen[s]
@@ -181,7 +200,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             if params.window_n[p] > 0:
                 keep = max(oldest, newest - params.window_n[p])
             else:
-                while keep < newest and state.t_ns[s, keep % width] <= t - params.window_ns[p]:
+                while keep < newest and state.t_ns[s, slot(keep, width)] <= t - params.window_ns[p]:
                     keep += 1
             if newest - keep >= width:
                 if state.ring_fixed[0] == 0:
@@ -193,12 +212,12 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
             size = newest - oldest
             for j in range(oldest, keep - 1):
-                leave(state.ordered[s], size, state.x[s, j % width])
+                leave(state.ordered[s], size, state.x[s, slot(j, width)])
                 size -= 1
             gap = size
             if keep > oldest:
                 # The last to leave gives its place to the one that comes, which moves fewest.
-                gap = after(state.ordered[s], size, state.x[s, (keep - 1) % width]) - 1
+                gap = after(state.ordered[s], size, state.x[s, slot(keep - 1, width)]) - 1
                 size -= 1
             state.first[s] = keep
             learned = x
@@ -212,11 +231,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
                 exchange(state.ordered[s], size, gap, learned)
-                state.t_ns[s, newest % width] = t
-                state.x[s, newest % width] = learned
+                state.t_ns[s, slot(newest, width)] = t
+                state.x[s, slot(newest, width)] = learned
                 state.seen[s] = newest + 1
             elif keep > oldest:
-                leave(state.ordered[s], size + 1, state.x[s, (keep - 1) % width])
+                leave(state.ordered[s], size + 1, state.x[s, slot(keep - 1, width)])
         out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
         out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
         out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, median

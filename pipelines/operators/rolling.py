@@ -21,8 +21,10 @@ from pipelines.numerics import (
     ring_moments,
     ring_total,
     slid_line,
+    slot,
 )
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
+from pipelines.primitives import fetched
 
 
 class Rolling(Params):
@@ -76,6 +78,7 @@ class Rolling(Params):
 
 
 ONE = np.uint64(1)
+AHEAD = 8  # rows between asking for the memory of a series and using it
 MEAN, SUM, MIN, MAX, STD, VAR, MEDIAN, QUANTILE, RANGE, COUNT, FIRST, SLOPE = range(12)
 NONE, STEP, LINEAR = range(3)
 
@@ -107,12 +110,12 @@ def slid_sums(
 ) -> float:
     """Let positions [oldest, keep) of one ring out of `sums` (2,) and position `newest` in."""
     a, b, of_squares = sums[0], sums[1], stat in (STD, VAR)
-    before, value, width = b, x[newest % x.size], x.size
+    before, value, width = b, x[slot(newest, x.size)], x.size
     for p in range(oldest, keep):
         if of_squares:
-            a, b = parted(a, b, newest - 1 - p, x[p % width])
+            a, b = parted(a, b, newest - 1 - p, x[slot(p, width)])
         else:
-            a, b = added(a, b, -x[p % width])
+            a, b = added(a, b, -x[slot(p, width)])
     churn[s] += keep - oldest
     # A wild sample leaving takes the digits of the others with it: start afresh.
     # `<`: a flat window has no squares for ever and must not be computed each time.
@@ -159,24 +162,24 @@ def slid_areas(
         a, b, sign, churn[s] = 0.0, 0.0, 1.0, 0
         start, stop = keep + 1, newest - 1
     for p in range(start, stop):
-        i, j = p % width, (p + 1) % width
+        i, j = slot(p, width), slot(p + 1, width)
         a, b = added(a, b, sign * area(t_ns[i], x[i], t_ns[j], x[j], weight))
-    i, j = (newest - 1) % width, newest % width
+    i, j = slot(newest - 1, width), slot(newest, width)
     if newest - 1 > keep:
         a, b = added(a, b, area(t_ns[i], x[i], t_ns[j], x[j], weight))
     sums[0], sums[1] = a, b
     if keep == newest:
         return float(x[j])
-    i, j = keep % width, (keep + 1) % width
+    i, j = slot(keep, width), slot(keep + 1, width)
     begin, part = t_ns[j], 0.0
     if t_ns[j] - t_ns[i] <= span_ns:
         begin, x0 = max(since_ns, t_ns[i]), x[i]
         if weight == LINEAR and begin > t_ns[i]:
             x0 += (x[j] - x0) * ((begin - t_ns[i]) / (t_ns[j] - t_ns[i]))
         part = area(begin, x0, t_ns[j], x[j], weight)
-    if begin == t_ns[newest % width]:
-        return float(x[newest % width])
-    return float((a + (b + part)) / ((t_ns[newest % width] - begin) / 1e9))
+    if begin == t_ns[slot(newest, width)]:
+        return float(x[slot(newest, width)])
+    return float((a + (b + part)) / ((t_ns[slot(newest, width)] - begin) / 1e9))
 
 
 @kernel
@@ -184,17 +187,17 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
     """Let positions [oldest, keep) of one ring out of `order` (W,) and position `newest` in."""
     width, n = x.size, newest - oldest
     if keep == newest:
-        order[0] = x[newest % width]
+        order[0] = x[slot(newest, width)]
         return
     for p in range(oldest, keep - 1):
         n -= 1
-        for m in range(np.uint64(place(order, n + 1, x[p % width])), np.uint64(n)):
+        for m in range(np.uint64(place(order, n + 1, x[slot(p, width)])), np.uint64(n)):
             order[m] = order[m + ONE]
-    value = x[newest % width]
+    value = x[slot(newest, width)]
     to = place(order, n, value)
     hole = n
     if keep > oldest:
-        hole = place(order, n, x[(keep - 1) % width])
+        hole = place(order, n, x[slot(keep - 1, width)])
     if hole < to:
         to -= 1
         # Slots are never negative; telling numba so lets LLVM move several at a time.
@@ -216,10 +219,10 @@ def slid_queue(
     order[head:tail] holds positions whose values rise (MAX: fall); at most one per sample of the window.
     """
     width, h, t, sign = x.size, head[s], tail[s], 1.0 if stat == MIN else -1.0
-    value = sign * x[newest % width]
+    value = sign * x[slot(newest, width)]
     while h < t and order[h] < keep:
         h += 1
-    while t > h and sign * x[np.int64(order[t - 1]) % width] >= value:
+    while t > h and sign * x[slot(np.int64(order[t - 1]), width)] >= value:
         t -= 1
     if t == width:
         for j in range(h, t):
@@ -227,7 +230,7 @@ def slid_queue(
         h, t = 0, t - h
     order[t] = newest
     head[s], tail[s] = h, t + 1
-    return float(x[np.int64(order[h]) % width])
+    return float(x[slot(np.int64(order[h]), width)])
 
 
 @kernel
@@ -261,6 +264,13 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     """
     n, width, sums = out.count[0], state.x.shape[1], state.sums
     for i in range(first, batch.series.size):
+        if i + AHEAD < batch.series.size:
+            s = batch.series[i + AHEAD]
+            row, newest = s * width, state.seen[s]
+            fetched(state.x, row + slot(newest, width))
+            fetched(state.t_ns, row + slot(newest, width))
+            fetched(state.x, row + slot(state.first[s], width))
+            fetched(state.t_ns, row + slot(state.first[s], width))
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p, y = params.row[s], np.nan
         if abs(x) <= LARGEST and batch.quality[i] != BAD:
@@ -271,7 +281,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             if params.window_n[p] > 0:
                 keep = max(oldest, newest + 1 - params.window_n[p])
             else:
-                while keep + held < newest and state.t_ns[s, (keep + held) % width] <= t - span:
+                while keep + held < newest and state.t_ns[s, slot(keep + held, width)] <= t - span:
                     keep += 1
             # One slot stays free: what leaves is still needed when the new sample is in.
             if newest - keep >= width - 1:
@@ -281,10 +291,10 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 state.truncated[0] += newest - keep - width + 2
                 keep = newest - width + 2
             times, ring, order = state.t_ns[s], state.x[s], state.order[s]
-            times[newest % width], ring[newest % width] = t, x
+            times[slot(newest, width)], ring[slot(newest, width)] = t, x
             y, samples = float(newest - keep + 1), newest - keep + 1
             if held == 1:
-                samples -= 1 if times[keep % width] <= t - span else 0
+                samples -= 1 if times[slot(keep, width)] <= t - span else 0
                 y = slid_areas(
                     times, ring, oldest, keep, newest, sums[s], state.churn, s, t - span, span, weight
                 )  # fmt: skip
@@ -298,7 +308,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 line = state.line[s]
                 y = slid_line(times, ring, oldest, keep, newest + 1, line, state.base_ns, s)
             elif stat == FIRST:
-                y = ring[keep % width]
+                y = ring[slot(keep, width)]
             elif stat != COUNT:
                 slid_order(ring, oldest, keep, newest, order)
                 y = in_order(order, samples, 0.5 if stat == MEDIAN else params.q[p])

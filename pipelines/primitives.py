@@ -1,0 +1,65 @@
+"""Primitives: what no Python says, for kernels: memory by address, and memory ahead of its use."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Primitive:
+    """What no Python says, for kernels: `define` gives its type, and what writes its code."""
+
+    def __init__(self, define: Callable[..., Any]) -> None:
+        self.define = define
+        self._type: Any = None
+
+    @property
+    def _numba_type_(self) -> Any:
+        if self._type is None:
+            from numba.core.registry import cpu_target  # noqa: PLC0415
+            from numba.extending import intrinsic  # noqa: PLC0415
+
+            made, known = intrinsic(self.define), cpu_target.typing_context
+            known.refresh()
+            self._type = known.resolve_value_type(made)
+        return self._type
+
+    def __call__(self, *args: Any) -> Any:
+        """Nothing, in an interpreted kernel."""
+
+
+@Primitive
+def loaded(typing: Any, address: Any, like: Any) -> Any:  # noqa: ARG001
+    """A named tuple of arrays, of the type of `like`, that `placed` has told of at this address."""
+
+    def read(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        at, like = args
+        return builder.load(builder.inttoptr(at, like.type.as_pointer()))
+
+    return like(address, like), read
+
+
+@Primitive
+def fetched(typing: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
+    """Let the memory of an array's element, counted along all rows, come near: it is needed soon."""
+
+    def fetch(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        from llvmlite import ir  # noqa: PLC0415
+        from numba.core.cgutils import get_or_insert_function  # noqa: PLC0415
+
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        called = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        where = builder.bitcast(builder.gep(data, [args[1]]), byte)
+        builder.call(called, [where, flag(1), flag(3), flag(1)])
+        return args[1]
+
+    return place(array, place), fetch
+
+
+def placed(value: tuple[Any, ...]) -> list[int]:
+    """Where the arrays of a named tuple are, and how large, as compiled code holds it."""
+    found: list[int] = []
+    for array in value:
+        at, _ = array.__array_interface__["data"]
+        found += (0, 0, array.size, array.itemsize, at, *array.shape, *array.strides)
+    return found
