@@ -63,6 +63,16 @@ class Announcer:
         """The alert of a series that is not normal, or shelved."""
         return self._open.get(row)
 
+    @property
+    def open(self) -> bool:
+        """Whether any alert is not normal, or its series shelved."""
+        return bool(self._open)
+
+    @property
+    def waits(self) -> bool:
+        """Whether time alone may bring anything: `tick` need not be called when it cannot."""
+        return bool(self._held) or (bool(self._open) and bool(self._due_ns.min() != NOT_DUE))
+
     def knows(self, alert: str) -> bool:
         """Whether this is the id of an alert that is not normal, or whose series is shelved."""
         return alert in self._rows

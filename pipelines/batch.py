@@ -67,6 +67,17 @@ def new_batch(capacity: int, width: int = 0) -> Batch:
     )
 
 
+def roomy(batch: Batch, capacity: int) -> Batch:
+    """A batch with room for `capacity` rows in all, in which those written so far stand."""
+    if capacity <= batch.size:
+        return batch
+    made, n = new_batch(max(capacity, 2 * batch.size), batch.fields.shape[1]), int(batch.count[0])
+    made.count[0] = n
+    for name in ("series", "t_ns", "start_ns", "value", "quality", "fields"):
+        getattr(made, name)[:n] = getattr(batch, name)[:n]
+    return made
+
+
 def rows(batch: Batch, first: int, last: int) -> Batch:
     """The rows [first, last) as views."""
     return Batch(

@@ -160,6 +160,8 @@ class Core:
         """Meet every series that comes in."""
         for stage in self.stages:
             stage.sync()
+        if self.watch is not None:
+            self.watch.sync()
 
     def leading_to(self, wanted: Mask) -> Mask:
         """(rows of `table_in`,) whether each leads to a row that comes out and is `wanted`."""

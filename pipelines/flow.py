@@ -1,9 +1,11 @@
 """Flow: what one part of the graph hands to the next in one turn."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipelines.batch import I8, Batch
 from pipelines.core import NOTHING
+from pipelines.events import Event
 from pipelines.history import NO_ROWS, Rows
 from pipelines.series import SeriesTable
 
@@ -29,3 +31,12 @@ class Flow(NamedTuple):
         """Whether there is nothing in it."""
         parts = (self.batch, self.late, self.gone.batch, self.instead.batch)
         return not any(part.size for part in parts)
+
+
+@dataclass(slots=True)
+class Made:
+    """What one turn of a pipeline brings."""
+
+    rows: list[Batch] = field(default_factory=list)
+    alerts: list[Rows] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)

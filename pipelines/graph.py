@@ -9,6 +9,7 @@ from config.model import Pipeline as Spec
 from config.tables import Table
 from pipelines import notices
 from pipelines.alerting import Past
+from pipelines.bank import Banks
 from pipelines.batch import Batch
 from pipelines.core import NOTHING
 from pipelines.events import Event, Standing
@@ -101,13 +102,22 @@ class Graph:
         taken = [spec.from_ for spec in gateway.pipelines.values()]
         of_rows = [u for u in taken if not isinstance(u, str) and u.kind != "alerts"]
         listed = {name for upstream in of_rows for name in upstream.pipelines}
+        followed = {name for spec in gateway.pipelines.values() for name in above_of(spec)}
         for name, pipeline in self.pipelines.items():
-            pipeline.taken = name in listed
+            pipeline.taken, pipeline.followed = name in listed, name in followed
             alert = gateway.pipelines[name].alert
             if pipeline.alerting is not None and alert is not None and alert.inhibit_by:
                 other = self.pipelines[alert.inhibit_by.alerts].alerting
                 assert other is not None, "checked when the configuration was read"
                 pipeline.alerting.announcer.inhibitor = other.active_values
+
+        self._place = {name: i for i, name in enumerate(self.pipelines)}
+        self._alone = {name: p for name, p in self.pipelines.items() if p.alone}
+        banked: dict[str, list[Pipeline]] = {}
+        for pipeline in self.pipelines.values():
+            if isinstance(pipeline.spec.from_, str) and not pipeline.alone:
+                banked.setdefault(pipeline.spec.from_, []).append(pipeline)
+        self._banks = {name: Banks(self.sources[name].table, some) for name, some in banked.items()}
 
     @property
     def hurried(self) -> int:
@@ -152,7 +162,8 @@ class Graph:
         }
         told = self._through(flows, now_ns)
         sources = {name: stage.reorder for name, stage in self.sources.items()}
-        sweep(sources, self.pipelines, now_ns - self.gateway.limits.series_idle_min)
+        before_ns = now_ns - self.gateway.limits.series_idle_min
+        sweep(sources, self.pipelines, before_ns, self.settle)
         return told
 
     def flush(self) -> list[Event]:
@@ -166,16 +177,20 @@ class Graph:
     def recall(self, pipeline: str, labels: Labels, past: Past) -> list[Event]:
         """Go on with an alert that was active before a restart; what that leads to below it."""
         known = self.pipelines.get(pipeline)
+        self.settle()
         flow = known.recall(labels, past) if known else None
+        self.again()
         return self._through({("alerts", pipeline): flow}, None) if flow else []
 
     def outlived(self, pipeline: str, labels: Labels, past: Past) -> bool:
         """Whether an alert that is told to be active has ended, by the state we go on from."""
         known = self.pipelines.get(pipeline)
+        self.settle()
         return known is not None and known.outlived(labels, past)
 
     def obey(self, alert: str, order: Order) -> list[Event]:
         """Do what somebody asks for about the alert with this id. Raises Refused."""
+        self.settle()
         for name, pipeline in self.pipelines.items():
             if pipeline.knows(alert):
                 told, ended = pipeline.obey(alert, order)
@@ -207,6 +222,7 @@ class Graph:
 
     def retired(self, following: "Graph") -> list[Event]:
         """What must be told about pipelines that `following` does not go on with."""
+        self.settle()
         told = []
         for name, pipeline in self.pipelines.items():
             successor = following.pipelines.get(name)
@@ -229,20 +245,38 @@ class Graph:
             found[name] = tuple(sources), apart and single
         return found
 
+    def settle(self) -> None:
+        """Let every table say how far the time of its series has come; in banks that waits."""
+        for banks in self._banks.values():
+            banks.settle()
+
+    def again(self) -> None:
+        """Follow from states that were put in place."""
+        for banks in self._banks.values():
+            banks.again()
+
     def _through(
         self, flows: dict[tuple[str, str], Flow], tick_ns: int | None, *, last: bool = False
     ) -> list[Event]:
-        told: list[Event] = []
+        told: dict[str, list[Event]] = {}
         ticking = tick_ns is not None or last
-        for name, pipeline in self.pipelines.items():
+        for source, banks in self._banks.items():
+            flow = flows.get(("source", source))
+            if flow is None or not (flow.batch.size or ticking):
+                continue
+            for pipeline, made in banks.run(flow.batch, tick_ns, last=last):
+                name = pipeline.name
+                rows, flows["alerts", name] = pipeline.handed_on(made)
+                flows["samples", name] = flows["windows", name] = rows
+                told[name] = made.events
+        for name, pipeline in self._alone.items():
             flow = pipeline.gathered(flows, ticking=ticking)
             if flow is None or (flow.empty and not ticking):
                 continue
-            rows, alerts, events = pipeline.run(flow, tick_ns, last=last)
+            rows, alerts, told[name] = pipeline.run(flow, tick_ns, last=last)
             flows["samples", name] = flows["windows", name] = rows
             flows["alerts", name] = alerts
-            told += events
-        return told
+        return [event for name in sorted(told, key=self._place.__getitem__) for event in told[name]]
 
 
 def in_order(gateway: Gateway) -> list[str]:

@@ -1,7 +1,6 @@
 """Pipeline: a named chain of steps at work, from the rows of its upstream to rows and events."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
@@ -16,23 +15,14 @@ from pipelines.batch import I8, Batch, copied, joined, samples
 from pipelines.confluence import Confluence, by_labels
 from pipelines.core import NOTHING, Core
 from pipelines.events import Event
-from pipelines.flow import Flow
+from pipelines.flow import Flow, Made
 from pipelines.history import Rows, together
 from pipelines.occurrence import Order
 from pipelines.operator import Operator
-from pipelines.revising import Reviser, turns
+from pipelines.revising import Reviser, below
 from pipelines.series import Labels, series_key
 from pipelines.stage import ParamSets, Selection, Stage
-from pipelines.telling import Content, Key, Teller, as_batch, as_rows
-
-
-@dataclass(slots=True)
-class _Made:
-    """What one turn of a pipeline brings."""
-
-    rows: list[Batch] = field(default_factory=list)
-    alerts: list[Rows] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+from pipelines.telling import Content, Key, Teller, as_rows
 
 
 class Pipeline:
@@ -48,7 +38,17 @@ class Pipeline:
         "amender",
         "_reviser",
     )
-    REMADE = ("gateway", "name", "spec", "table", "_teller", "amend_for_ns", "lateness_ns", "taken")
+    REMADE = (
+        "taken",
+        "followed",
+        "gateway",
+        "name",
+        "spec",
+        "table",
+        "_teller",
+        "amend_for_ns",
+        "lateness_ns",
+    )
 
     def __init__(
         self,
@@ -99,6 +99,8 @@ class Pipeline:
         self._reviser = Reviser()
         self.taken = False
         """Whether another pipeline takes the rows of our last step."""
+        self.followed = False
+        """Whether another pipeline takes anything from us."""
 
     @property
     def active(self) -> int:
@@ -126,7 +128,7 @@ class Pipeline:
 
         `last`: no more will come, so what waits for the next tick is not to wait.
         """
-        made = _Made()
+        made = Made()
         taken = self.selection.ours(Rows(flow.batch, flow.ids), flow.table)
         now = tick_ns is not None or last
         until_ns = None
@@ -134,10 +136,10 @@ class Pipeline:
             taken, until_ns = self._in_order(self.aligner, taken, flow, tick_ns, last=last)
         if self.amender is not None:
             taken = self.amender.in_order(taken, now=now)
-        for rows, changes in self.core.feed(taken.batch, taken.ids):
+        for piece in self.core.feed(taken.batch, taken.ids):
             several = taken.ids or tick_ns is not None
-            self._note(copied(rows) if several else rows, changes, made)
-        below, alerts = Flow(NOTHING, self.table), Flow(NOTHING, self.table)
+            self.note(copied(piece[0]) if several else piece[0], piece[1], made)
+        under, alerts = Flow(NOTHING, self.table), Flow(NOTHING, self.table)
         if self.amender is not None:
             self.amender.amend(self.selection.ours(Rows(flow.late), flow.table), new=False)
             self.amender.amend(self.selection.ours(flow.instead, flow.table), new=True)
@@ -149,21 +151,34 @@ class Pipeline:
             clocks = self.core.clocks(tick_ns)
             found = self.amender.correct(clocks) if self.amender else None
             if found is not None:
-                below, alerts = self._correct(found, made)
+                under, alerts = self._correct(found, made)
             if tick_ns is not None:
-                self._note(*self.core.tick(clocks), made, ticking=True)
+                self.note(*self.core.tick(clocks), made, ticking=True)
                 made.events += self.alerting.tick() if self.alerting else []
                 if self.amender is not None:
                     self.amender.ticked(tick_ns, clocks)
             elif self.alerting is not None:
                 made.events += self.alerting.throttle.summary(last=True)
-        changed = together(made.alerts)
-        rows = made.rows[0] if len(made.rows) == 1 else joined(made.rows)
+        rows, changes = self.handed_on(made)
         return (
-            below._replace(batch=rows),
-            alerts._replace(batch=changed.batch, ids=changed.ids),
+            under._replace(batch=rows.batch),
+            alerts._replace(batch=changes.batch, ids=changes.ids),
             made.events,
         )
+
+    def handed_on(self, made: Made) -> tuple[Flow, Flow]:
+        """What pipelines below take of it: rows of the last step, and changes of the alert."""
+        changed = together(made.alerts)
+        rows = made.rows[0] if len(made.rows) == 1 else joined(made.rows)
+        return Flow(rows, self.table), Flow(changed.batch, self.table, changed.ids)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it can stand in no bank: its rows wait for each other, or are taken again."""
+        kinds = [stage.operator for stage in self.stages]
+        combined = any(o.regroup is not None or o.expected is not None for o in kinds)
+        chained = isinstance(self.spec.from_, Upstream)
+        return combined or chained or self.amender is not None or self.aligner is not None
 
     def recall(self, labels: Labels, past: Past) -> Flow | None:
         """Go on with an alert from before a restart; the row that tells it to pipelines below."""
@@ -314,7 +329,7 @@ class Pipeline:
             noted(told, *self._say(core, *piece), piece[1])
         return told
 
-    def _note(self, rows: Batch, changes: Batch, made: _Made, *, ticking: bool = False) -> None:
+    def note(self, rows: Batch, changes: Batch, made: Made, *, ticking: bool = False) -> None:
         """Take down what the live core has found."""
         made.rows.append(rows)
         items, events = self._say(self.core, rows, changes)
@@ -332,25 +347,12 @@ class Pipeline:
             noted(told, items, events, changes)
             self.amender.note(told)
 
-    def _correct(self, found: Correction, made: _Made) -> tuple[Flow, Flow]:
+    def _correct(self, found: Correction, made: Made) -> tuple[Flow, Flow]:
         """Tell what late rows have changed, and what that means to pipelines below."""
-        old, new = found.old, found.new
         if self.spec.publish is not None:
             made.events += self._reviser.rows(found, self._teller, self.core)
         corrected = self._reviser.alerts(found)
         if corrected:
             assert self.alerting is not None, "nothing else tells alerts"
             made.events += self.alerting.corrected(corrected)
-        rows = Flow(
-            NOTHING,
-            self.table,
-            gone=Rows(as_batch(list(old.items.items()))),
-            instead=Rows(as_batch(list(new.items.items()))),
-        )
-        alerts = Flow(
-            NOTHING,
-            self.table,
-            gone=turns(found.gone, self.table),
-            instead=turns(found.instead, self.table),
-        )
-        return rows, alerts
+        return below(found, self.table)

@@ -9,7 +9,7 @@ table on the way, so nothing but the numbers of rows changes for them.
 It happens at ticks, which are recorded inputs, so a replay repeats it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -31,9 +31,15 @@ KINDS: Final = ("alerts", "samples", "windows")
 
 
 def sweep(
-    sources: Mapping[str, Reorder], pipelines: Mapping[str, Pipeline], before_ns: int
+    sources: Mapping[str, Reorder],
+    pipelines: Mapping[str, Pipeline],
+    before_ns: int,
+    settle: Callable[[], None],
 ) -> None:
-    """Forget series of which nothing has come since `before_ns`, where room is needed."""
+    """Forget series of which nothing has come since `before_ns`, where room is needed.
+
+    `settle` is called before tables are looked at.
+    """
     for name, source in sources.items():
         table = source.table
         if (table.rows_max - len(table)) * SPARE > table.rows_max:
@@ -41,6 +47,7 @@ def sweep(
         least = max(1, table.rows_max // LEAST)
         gone = source.silent(before_ns)
         if np.count_nonzero(gone) >= least:
+            settle()
             gone &= ~_wanted(sources, pipelines)["source", name]
         if np.count_nonzero(gone) >= least:
             _forget(name, source, pipelines, numbered(~gone))

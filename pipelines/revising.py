@@ -8,11 +8,12 @@ import numpy as np
 
 from pipelines.amend import Correction
 from pipelines.batch import samples
-from pipelines.core import Core
+from pipelines.core import NOTHING, Core
 from pipelines.events import ACTIVE, Event, Standing, retracted
+from pipelines.flow import Flow
 from pipelines.history import NO_ROWS, Rows
 from pipelines.series import SeriesTable
-from pipelines.telling import Teller
+from pipelines.telling import Teller, as_batch
 
 REVISIONS_MAX: Final = 100_000
 """Corrected events whose revision is remembered."""
@@ -62,6 +63,14 @@ class Reviser:
             del self._newest[next(iter(self._newest))]
         self._newest[event] = self._newest.get(event, 1) + 1
         return self._newest[event]
+
+
+def below(found: Correction, table: SeriesTable) -> tuple[Flow, Flow]:
+    """What a correction means to pipelines below: rows and alerts that hold no more, or instead."""
+    gone, instead = (Rows(as_batch(list(t.items.items()))) for t in (found.old, found.new))
+    rows = Flow(NOTHING, table, gone=gone, instead=instead)
+    gone, instead = turns(found.gone, table), turns(found.instead, table)
+    return rows, Flow(NOTHING, table, gone=gone, instead=instead)
 
 
 def turns(turned: Sequence[Event], table: SeriesTable) -> Rows:

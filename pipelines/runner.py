@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from config.params import Params
-from pipelines.batch import I4, I8, Batch, GroupedBatch, new_batch, rows
+from pipelines.batch import I4, I8, Batch, GroupedBatch, new_batch, roomy, rows
 from pipelines.jit import kernel
 from pipelines.operator import (
     GROWING,
@@ -31,6 +31,7 @@ from pipelines.operator import (
     ring_width,
     shapes,
 )
+from pipelines.primitives import placed
 from pipelines.series import FULL, moved_up
 
 ROWS_START: Final = 64
@@ -40,10 +41,10 @@ TICK_ROWS: Final = 1024  # bounds the room made for output that a tick seldom ha
 @kernel
 def rows_needed(series: I4) -> int:
     """How many rows a state must have for these."""
-    most = -1
-    for s in series:
-        most = max(s, most)
-    return most + 1
+    most = series[0]
+    for i in range(series.size):
+        most = max(most, series[i])
+    return int(most) + 1
 
 
 class StepRunner:
@@ -58,9 +59,13 @@ class StepRunner:
         "rows_max",
         "state_bytes_max",
         "fields",
-        "_fanout",
-        "_params",
+        "_block",
+        "_given",
+        "fanout",
+        "_packed",
+        "_second",
         "_sets",
+        "_state",
         "_out",
         "_step",
         "_taken",
@@ -81,16 +86,54 @@ class StepRunner:
         self.state_bytes_max = state_bytes_max
         self.fields: tuple[str, ...] = operator.fields(sets[0])
         """Names of the columns of `Batch.fields` in what `run` and `tick` return."""
-        self._fanout = max(operator.fanout(p) for p in sets)
+        self._block: I8 | None = None
+        self.fanout = max(operator.fanout(p) for p in sets)
+        """Rows written at most for one row, or for one series in one tick."""
         self._capacity = min(ROWS_START, rows_max)
         self._params = pack(operator, list(sets), self._capacity)
-        self._sets = len(sets)
+        self._sets, self._given = len(sets), sets
         self._step: Callable[..., int] | None = None
         self._tick: Callable[..., None] | None = None
         self._taken: type[Any] = Batch
         self._out = new_batch(0, len(self.fields))
-        self.state: Any = new_state(operator.state, self._capacity, self._params)
+        self.state = new_state(operator.state, self._capacity, self._params)
+        self._second = 8 * len(placed(self._state))
+
+    @property
+    def state(self) -> Any:
         """The operator's arrays as they are: what a checkpoint holds. Replaced as they grow."""
+        return self._state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._state = state
+        self._noted()
+
+    @property
+    def _params(self) -> Any:
+        return self._packed
+
+    @_params.setter
+    def _params(self, params: Any) -> None:
+        self._packed = params
+        self._noted()
+
+    @property
+    def form(self) -> tuple[str, ...]:
+        """Kinds of all arrays of state and parameters: what a compiled kernel rests on."""
+        return tuple(f"{array.dtype.char}{array.ndim}" for array in (*self._state, *self._packed))
+
+    @property
+    def like(self) -> tuple[int, Any, Any]:
+        """How far apart state and parameters are at `address`; and both, for their types."""
+        return self._second, self._state, self._packed
+
+    @property
+    def address(self) -> int:
+        """Where kernels find [rows written at most for one, state, parameters] as they are now."""
+        if self._block is None:
+            self._block = np.array(self._told(), np.int64)
+        return int(self._block.ctypes.data)
 
     @property
     def capacity(self) -> int:
@@ -138,7 +181,7 @@ class StepRunner:
             self._clear(0)
             return rows(self._out, 0, 0)
         self.ensure(rows_needed(batch.series))
-        self._clear(n * self._fanout)
+        self._clear(n * self.fanout)
         step = self._step
         if step is None or type(batch) is not self._taken:
             args = (batch, first, self.state, self._params, self._out)
@@ -147,18 +190,20 @@ class StepRunner:
         while first < n:
             first = step(batch, first, self.state, self._params, self._out)
             if first < n:
-                self._widen()
+                self.widened()
         return rows(self._out, 0, int(self._out.count[0]))
 
     def use(self, sets: Sequence[Params]) -> None:
         """Replace the parameter sets; series keep the index of the one they were assigned."""
         assert sets, "a step has at least one set of parameters"
+        if sets is self._given and len(sets) == self._sets:  # sets are only ever added to a list
+            return
         old = self._params
-        self._fanout = max(self.operator.fanout(p) for p in sets)
+        self.fanout = max(self.operator.fanout(p) for p in sets)
         self._params = pack(self.operator, list(sets), self._capacity)._replace(row=old.row)
         if hasattr(old, "expected_row") and old.expected_row.size == self._params.expected_row.size:
             self._params = self._params._replace(expected_row=old.expected_row)
-        self._sets = len(sets)
+        self._sets, self._given = len(sets), sets
         self._step = self._tick = None
         ring = ring_width(self.state) or RING_START
         if shapes(self.operator.state, self._capacity, self._params, ring) != [
@@ -187,7 +232,7 @@ class StepRunner:
                 self._tick = tick.bound(*args)
             for first in range(0, n_rows, TICK_ROWS):
                 last = min(first + TICK_ROWS, n_rows)
-                self._reserve(int(self._out.count[0]) + (last - first) * self._fanout)
+                self._reserve(int(self._out.count[0]) + (last - first) * self.fanout)
                 self._tick(clock_ns, first, last, self.state, self._params, self._out)
         return rows(self._out, 0, int(self._out.count[0]))
 
@@ -247,6 +292,14 @@ class StepRunner:
 
     # --- inside --------------------------------------------------------------------------
 
+    def _noted(self) -> None:
+        """Whoever goes by `address` must never find arrays there that are gone."""
+        if self._block is not None:
+            self._block[:] = self._told()
+
+    def _told(self) -> list[int]:
+        return [self.fanout, *placed(self._state), *placed(self._packed)]
+
     def _per_series(self, state: Any) -> list[Any]:
         known = columns(self.operator.state).items()
         return [getattr(state, name) for name, col in known if col.width != SINGLE]
@@ -255,7 +308,8 @@ class StepRunner:
         known = columns(self.operator.state).items()
         return [name for name, col in known if col.width in (RING, GROWING)]
 
-    def _widen(self) -> None:
+    def widened(self) -> None:
+        """Make room in the rings of a state whose kernel stopped early, or let it forget."""
         names = self._rings()
         assert names, f"{self.operator.name} stopped early, but has no ring to widen"
         assert not self.state.ring_fixed[0], f"{self.operator.name} ignores ring_fixed"
@@ -272,11 +326,4 @@ class StepRunner:
 
     def _reserve(self, capacity: int) -> None:
         """Room for `capacity` rows in all; those written so far stay."""
-        old = self._out
-        if capacity <= old.size:
-            return
-        n = int(old.count[0])
-        self._out = new_batch(max(capacity, 2 * old.size), len(self.fields))
-        self._out.count[0] = n
-        for name in ("series", "t_ns", "start_ns", "value", "quality", "fields"):
-            getattr(self._out, name)[:n] = getattr(old, name)[:n]
+        self._out = roomy(self._out, capacity)

@@ -278,7 +278,7 @@ class Selection:
     """Which series of the upstream table a pipeline takes, and under which of its own rows."""
 
     STATE = ("table", "_row", "_upstream", "_known")
-    REMADE = ("where",)
+    REMADE = ("where", "linked")
 
     def __init__(self, where: Mapping[str, tuple[str, ...]], rows_max: int) -> None:
         self.where = where
@@ -287,6 +287,9 @@ class Selection:
         self._upstream: I4 = np.full(64, FULL, np.int32)
         """(rows of ours,) the upstream row; FULL for one that came from a recalled alert alone."""
         self._known = 0
+        """Rows of the upstream table that were met."""
+        self.linked = False
+        """Whether `pipelines.links` meets them for us, and needs no map from theirs to ours."""
 
     def rows(self, series: I4, upstream: SeriesTable) -> I4:
         """(n,) our row of each of these rows of `upstream`, FULL for those not taken."""
@@ -326,8 +329,17 @@ class Selection:
 
     def leading_to(self, wanted: Mask) -> Mask:
         """(rows of the upstream,) whether each is taken here under a row that is `wanted`."""
-        ours = self._row[: self._known]
+        ours = self._ours(self._known)
         found: Mask = (ours != FULL) & wanted[ours]
+        return found
+
+    def _ours(self, known: int) -> I4:
+        """(their rows,) our row of each of those that were met."""
+        if not self.linked:
+            return self._row[:known]
+        found, of = np.full(known, FULL, np.int32), self.of_each()
+        ours = np.flatnonzero(of != FULL)
+        found[of[ours]] = ours
         return found
 
     def renumber(self, theirs: I4, held: Mask) -> I4:
@@ -339,7 +351,7 @@ class Selection:
         more = max(0, held.size - self._upstream.size)
         self._upstream = np.concatenate((self._upstream, np.full(more, FULL, np.int32)))
         kept = np.flatnonzero(theirs != FULL)
-        row, upstream = self._row[: theirs.size], self._upstream[: held.size]
+        row, upstream = self._ours(theirs.size), self._upstream[: held.size]
         stays = held.copy()
         stays[row[kept][row[kept] != FULL]] = True
         moved = numbered(stays)
@@ -353,16 +365,32 @@ class Selection:
 
     def sync(self, upstream: SeriesTable) -> None:
         """Meet the series that are new upstream."""
+        if self.linked:
+            self._known = len(upstream)
+            return
         for row in range(self._known, len(upstream)):
             if row >= self._row.size:
                 self._row = np.concatenate((self._row, np.full(row, FULL, np.int32)))
-            labels = upstream.labels(row)
-            if matches(self.where, labels):
-                ours = self.table.intern(labels)
-                self._row[row] = ours
-                if ours >= self._upstream.size:
-                    more = np.full(ours, FULL, np.int32)
-                    self._upstream = np.concatenate((self._upstream, more))
-                if ours != FULL:
-                    self._upstream[ours] = row
+            self._row[row] = self.meet(row, upstream.labels(row))
         self._known = len(upstream)
+
+    def meet(self, row: int, labels: Labels) -> int:
+        """Our row of a series that has this row upstream, FULL when it is not taken."""
+        ours = self.table.intern(labels) if matches(self.where, labels) else FULL
+        if ours >= self._upstream.size:
+            self._upstream = np.concatenate((self._upstream, np.full(ours, FULL, np.int32)))
+        if ours != FULL:
+            self._upstream[ours] = row
+        return ours
+
+    @property
+    def known(self) -> int:
+        """Rows of the upstream table that were met, or fewer."""
+        return self._known
+
+    def of_each(self) -> I4:
+        """(rows of ours,) the upstream row, FULL where there is none."""
+        found = np.full(len(self.table), FULL, np.int32)
+        theirs = self._upstream[: found.size]
+        found[: theirs.size] = theirs
+        return found

@@ -89,6 +89,7 @@ class Capturer:
     def take(self) -> Captured:
         """All of it as it is between two turns, copied. The one before must be done with."""
         self._buffers.again()
+        self._graph.settle()
         frozen = {name: Freezer(self._buffers).object(part) for name, part in _parts(self._graph)}
         current = self._graph.tables.current
         tables = {
@@ -136,6 +137,7 @@ def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restore
         if told_marks.rules != expected[name].rules:
             _other_rules(graph, name)
         kept.append(name)
+    graph.again()
     return Restored(tuple(kept), anew)
 
 

@@ -78,6 +78,17 @@ class Throttle:
         self._began_ns = 0
         """The last tick before the first of them."""
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is withheld of which anything is still to be told."""
+        return not self._waiting and not self._counts
+
+    def quiet(self, now_ns: int) -> None:
+        """Be where ticks up to this one lead when nothing is withheld: they need not be told one by one."""
+        if self.idle and now_ns > self._now_ns:
+            self.at(now_ns)
+            self.summary()
+
     def at(self, now_ns: int) -> list[Event]:
         """What there is room for now that processing time has come to this tick."""
         if not self._now_ns:  # until now nothing was known of time: no room has come back

@@ -1,6 +1,6 @@
 """Warm-up: compile every kernel that a graph will call, before the first message waits for it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -9,12 +9,15 @@ from config.params import Params
 from config.terms import SECOND
 from pipelines import alerts, order
 from pipelines.batch import BAD, UNCERTAIN, Batch, GroupedBatch, new_batch
+from pipelines.each import Each
 from pipelines.graph import Graph
+from pipelines.links import Links
 from pipelines.operator import Operator, new_state, pack
+from pipelines.pipeline import Pipeline
 from pipelines.reorder import Reorder
-from pipelines.runner import rows_needed
+from pipelines.runner import StepRunner, rows_needed
 from pipelines.series import SeriesTable
-from pipelines.stage import Stage
+from pipelines.stage import Selection
 
 Step = tuple[str, Callable[[], object]]
 """Name for people, and what compiles it (or loads it from the cache) when called."""
@@ -24,19 +27,25 @@ def steps(graph: Graph) -> Iterator[Step]:
     """What there is to compile for this graph, one entry an operator; calls change no state."""
     yield "reorder", _reorder
     yield "rows", lambda: rows_needed(np.zeros(1, np.int32))
-    operators = {stage.operator.name: stage.operator for stage in _stages(graph)}
-    if any(p.alerting for p in graph.pipelines.values()):
-        operators["alert"] = alerts.OPERATOR
-    for name, operator in operators.items():
-        params = next(
-            (s.sets.sets[0] for s in _stages(graph) if s.operator.name == name), alerts.Limits()
-        )
-        yield name, _caller(operator, params)
+    pipelines = graph.pipelines.values()
+    if not all(p.alone for p in pipelines):
+        yield "links", _links
+    alone, banked = (_operators(p for p in pipelines if p.alone is kind) for kind in (True, False))
+    for name, found in (alone | banked).items():
+        calls = [_caller(*found)] if name in alone else []
+        calls += [_bank_caller(*found)] if name in banked else []
+        yield name, _each_of(calls)
 
 
-def _stages(graph: Graph) -> Iterator[Stage]:
-    for pipeline in graph.pipelines.values():
-        yield from pipeline.stages
+def _operators(pipelines: Iterable[Pipeline]) -> dict[str, tuple[Operator, Params]]:
+    """By name, every operator in use, with parameters of a step that uses it."""
+    found: dict[str, tuple[Operator, Params]] = {}
+    for pipeline in pipelines:
+        for stage in pipeline.stages:
+            found.setdefault(stage.operator.name, (stage.operator, stage.sets.sets[0]))
+        if pipeline.alerting is not None:
+            found.setdefault("alert", (alerts.OPERATOR, alerts.Limits()))
+    return found
 
 
 ROWS: Final = 40
@@ -78,6 +87,28 @@ def _some_rows() -> Batch:
 def _emptied(out: Batch) -> Batch:
     out.count[0] = 0
     return out
+
+
+def _bank_caller(operator: Operator, params: Params) -> Callable[[], object]:
+    def call() -> None:
+        each = Each(operator, [StepRunner(operator, [params], 1, 0)])
+        each.run(new_batch(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    return call
+
+
+def _each_of(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
+    def call() -> None:
+        for one in calls:
+            one()
+
+    return call
+
+
+def _links() -> None:
+    links = Links(SeriesTable(1), [Selection({}, 1)])
+    links.again()
+    links.deal(new_batch(0))
 
 
 def _reorder() -> None:

@@ -39,6 +39,8 @@ class LimitSets:
         self.alert, self.values = alert, values
         self.version += 1
         self.sets: list[Chosen] = []
+        self.limits: list[Limits] = []
+        """Those of `sets`."""
         self._index: dict[Chosen, int] = {}
         self.of(())
 
@@ -49,6 +51,7 @@ class LimitSets:
         if index is None:
             index = self._index[chosen] = len(self.sets)
             self.sets.append(chosen)
+            self.limits.append(chosen.limits)
         return index
 
     def _choose(self, labels: Labels) -> Chosen:
@@ -137,7 +140,7 @@ class Watch:
         self._of_row: list[int] = []
         self._version = limits.version
         self.runner = StepRunner(
-            OPERATOR, self._packed(), bounds.series_max, bounds.state_bytes_max
+            OPERATOR, self.limits.limits, bounds.series_max, bounds.state_bytes_max
         )
 
     def remake(self) -> None:
@@ -227,11 +230,6 @@ class Watch:
         self._of_row += [
             self.limits.of(self.table.labels(row)) for row in range(first, len(self.table))
         ]
-        self.runner.use(self._packed())
+        self.runner.use(self.limits.limits)
         for row in range(first, len(self.table)):
             self.runner.assign(row, self._of_row[row])
-
-    # --- inside --------------------------------------------------------------------------
-
-    def _packed(self) -> list[Limits]:
-        return [chosen.limits for chosen in self.limits.sets]

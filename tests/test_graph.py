@@ -216,6 +216,7 @@ def test_alerts_recalled_before_any_sample_take_rows_of_no_upstream_series():
         made.recall("hot", make_labels(b(f"old{i}")), Past(True, T0 - S, T0 - S, 95.0, 95.0))
     feed.send([(0, b(f"new{i}"), 20) for i in range(100)])
     feed.until(1)
+    made.settle()
     table = made.pipelines["hot"].table
     assert table.clock_ns[table.find(make_labels(b("old0")))] == NEVER
     assert table.clock_ns[table.find(make_labels(b("new99")))] == T0

@@ -1,0 +1,265 @@
+"""Bank: pipelines of one source that have the same steps, run as one.
+
+What differs between them are numbers, labels and words: limits, `where`, topics.  Each has its
+own state as if it stood alone; a bank only calls the kernels of all of them at once, see
+`pipelines.each`.  So a pipeline that gets no row in a turn costs nothing, and hundreds that do
+cost little more than one.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from pipelines import alerts
+from pipelines.alerting import Alerting
+from pipelines.batch import I8, Batch, copied, rows
+from pipelines.core import NOTHING
+from pipelines.each import NO_CLOCKS, Each
+from pipelines.flow import Made
+from pipelines.links import Links
+from pipelines.pipeline import Pipeline
+from pipelines.series import FULL, NEVER, SeriesTable
+
+NONE: Final = np.zeros(0, np.int64)
+
+
+class Dealt(NamedTuple):
+    """Rows of several members, one after the other."""
+
+    batch: Batch
+    members: I8
+    ends: I8
+
+    def of(self, first: int, last: int) -> "Dealt":
+        """Those of members [first, last), with numbers from 0."""
+        a, b = np.searchsorted(self.members, (first, last))
+        begin = int(self.ends[a - 1]) if a else 0
+        end = int(self.ends[b - 1]) if b else 0
+        return Dealt(
+            rows(self.batch, begin, end), self.members[a:b] - first, self.ends[a:b] - begin
+        )
+
+
+class Bank:
+    """Pipelines whose steps are the same operators."""
+
+    def __init__(self, pipelines: Sequence[Pipeline], first: int) -> None:
+        """`first`: number of the first of them among all members of the source."""
+        self.pipelines, self.first, self.last = pipelines, first, first + len(pipelines)
+        one = pipelines[0]
+        self._steps = [
+            Each(stage.operator, [p.stages[k].runner for p in pipelines])
+            for k, stage in enumerate(one.stages)
+        ]
+        self._watch: Each | None = None
+        if one.alerting is not None:
+            watches = [p.alerting.watch for p in pipelines if p.alerting is not None]
+            self._watch = Each(alerts.OPERATOR, [watch.runner for watch in watches])
+        self._all: I8 = np.arange(len(pipelines))
+        self._telling = {
+            m for m, p in enumerate(pipelines) if p.spec.publish is not None or p.taken
+        }
+
+    @staticmethod
+    def form(pipeline: Pipeline) -> tuple[object, ...]:
+        """What pipelines of one bank have in common; of kernels, the types they are called with."""
+        runners = [stage.runner for stage in pipeline.stages]
+        if pipeline.alerting is not None:
+            runners.append(pipeline.alerting.watch.runner)
+        kinds = [(r.operator.name, len(r.fields), r.form) for r in runners]
+        return tuple(kinds)
+
+    def run(self, dealt: Dealt, before_ns: int, made: dict[int, Made]) -> None:
+        """Let members take rows; what comes of it goes to `made`, by member.
+
+        `before_ns`: the last tick, 0 before the first.
+        """
+        self._run(dealt, NO_CLOCKS, (before_ns, 0), made)
+
+    def tick(self, clocks: tuple[I8, I8], ticks: tuple[int, int], made: dict[int, Made]) -> None:
+        """Let members know how far the time of their rows has come; `ticks`: the last and this."""
+        ends = np.zeros(len(self.pipelines), np.int64)
+        self._run(Dealt(NOTHING, self._all, ends), clocks, ticks, made)
+
+    def _run(
+        self,
+        dealt: Dealt,
+        clocks: tuple[I8, I8],
+        ticks: tuple[int, int],
+        made: dict[int, Made],
+    ) -> None:
+        before_ns, tick_ns = ticks
+        batch, ends = dealt.batch, dealt.ends
+        for step in self._steps:
+            if batch.size or (clocks is not NO_CLOCKS and step.operator.tick is not None):
+                batch, ends = step.run(batch, ends, dealt.members, clocks)
+        told: tuple[Batch, I8] | None = None
+        if self._watch is not None and (batch.size or clocks is not NO_CLOCKS):
+            told = self._watch.run(batch, ends, dealt.members, clocks)
+        changed = set[int]() if told is None else _filled(told[1])
+        for j in sorted(changed | self._with_rows(dealt.members, ends)):
+            m = int(dealt.members[j])
+            found = copied(_part(batch, ends, j)) if m in self._telling else NOTHING
+            changes = _part(*told, j) if told is not None else NOTHING
+            pipeline, ticking = self.pipelines[m], clocks is not NO_CLOCKS
+            if pipeline.alerting is not None:
+                pipeline.alerting.throttle.quiet(before_ns)
+                if tick_ns and pipeline.alerting.throttle.idle:
+                    pipeline.alerting.throttle.at(tick_ns)
+            pipeline.note(found, changes, made.setdefault(m + self.first, Made()), ticking=ticking)
+
+    def _with_rows(self, members: I8, ends: I8) -> set[int]:
+        """Which of the members have rows that somebody wants."""
+        if not self._telling:
+            return set()
+        return {j for j in _filled(ends) if int(members[j]) in self._telling}
+
+
+class Banks:
+    """All pipelines of one source that can stand in a bank."""
+
+    def __init__(self, table: SeriesTable, pipelines: Sequence[Pipeline]) -> None:
+        by_form: dict[tuple[object, ...], list[Pipeline]] = {}
+        for pipeline in pipelines:
+            by_form.setdefault(Bank.form(pipeline), []).append(pipeline)
+        self.table = table
+        self.pipelines = [p for some in by_form.values() for p in some]
+        self.banks: list[Bank] = []
+        for some in by_form.values():
+            self.banks.append(Bank(some, self.banks[-1].last if self.banks else 0))
+        self._links = Links(table, [p.selection for p in self.pipelines])
+        self._below = [m for m, p in enumerate(self.pipelines) if p.followed]
+        self._upstream = self._clock_ends = NONE
+        self._clock_ns = NONE
+        self._open: set[int] = set()
+        """Members with alerts of which something stands."""
+        self._tick_ns = 0
+        self._stale, self._renumbered = True, table.renumbered
+
+    def again(self) -> None:
+        """Look anew at which series there are: states were put in place, or alerts recalled."""
+        self._stale = True
+
+    def run(
+        self, batch: Batch, tick_ns: int | None, *, last: bool
+    ) -> Iterator[tuple[Pipeline, Made]]:
+        """What comes of rows of the source, and of a tick, by pipeline; `last`: no more will come."""
+        self._sync()
+        made: dict[int, Made] = {}
+        if batch.size:
+            dealt = Dealt(*self._links.deal(batch))
+            for bank in self._touched(dealt.members):
+                bank.run(dealt.of(bank.first, bank.last), self._tick_ns, made)
+            self._open.update(m for m in made if _is_open(self.pipelines[m]))
+        if tick_ns is not None or last:
+            self._advance()
+            for m in self._below:
+                made.setdefault(m, Made())
+                self._settle(m)
+        if tick_ns is not None:
+            self._tick(tick_ns, made)
+        elif last:
+            for m, alerting in self._opened():
+                made.setdefault(m, Made()).events += alerting.throttle.summary(last=True)
+        for m, found in made.items():
+            yield self.pipelines[m], found
+
+    def settle(self) -> None:
+        """Let every pipeline know how far time has come."""
+        self._sync()
+        self._links.settle()
+        for m, pipeline in enumerate(self.pipelines):
+            if self._clock_ns.size:
+                self._settle(m)
+            alerting = pipeline.alerting
+            if alerting is not None:
+                alerting.throttle.quiet(self._tick_ns)
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        """Meet series that are new to the source, or to us."""
+        anew = self._stale or self.table.renumbered != self._renumbered
+        if anew:
+            self._links.again()
+            self._clock_ns = NONE
+            self._open = {m for m, p in enumerate(self.pipelines) if _is_open(p)}
+        met = self._links.sync()
+        for m in range(len(self.pipelines)) if anew else met:
+            self.pipelines[m].core.sync()
+        if met or anew:
+            self._upstream = NONE
+        self._stale, self._renumbered = False, self.table.renumbered
+
+    def _touched(self, members: I8) -> Iterator[Bank]:
+        """The banks of these members, which are ascending."""
+        for bank in self.banks:
+            at = np.searchsorted(members, bank.first)
+            if at < members.size and members[at] < bank.last:
+                yield bank
+
+    def _advance(self) -> None:
+        """Take over how far the time of each series has come."""
+        if not self._upstream.size:
+            self._upstream, self._clock_ends = self._links.upstream()
+        known = self._upstream != FULL
+        self._clock_ns = np.where(known, self.table.clock_ns[self._upstream], NEVER)
+
+    def _settle(self, m: int) -> None:
+        """Let a table say how far the time of its series had come at the last tick."""
+        begin = int(self._clock_ends[m - 1]) if m else 0
+        clock_ns = self._clock_ns[begin : int(self._clock_ends[m])]
+        ours = self.pipelines[m].selection.table.clock_ns[: clock_ns.size]
+        np.copyto(ours, clock_ns, where=clock_ns != NEVER)
+
+    def _opened(self) -> Iterator[tuple[int, Alerting]]:
+        """Members with alerts of which something stands."""
+        for m in sorted(self._open):
+            alerting = self.pipelines[m].alerting
+            if alerting is not None and _is_open(self.pipelines[m]):
+                yield m, alerting
+            else:
+                self._open.discard(m)
+
+    def _tick(self, tick_ns: int, made: dict[int, Made]) -> None:
+        """Let time come to a tick: what was withheld, then timers, then what they made due."""
+        for m, alerting in self._opened():
+            if not alerting.throttle.idle:
+                made.setdefault(m, Made()).events += alerting.throttle.at(tick_ns)
+        before_ns, self._tick_ns = self._tick_ns, tick_ns
+        if not before_ns:
+            for pipeline in self.pipelines:
+                if pipeline.alerting is not None and pipeline.alerting.throttle.idle:
+                    pipeline.alerting.throttle.at(tick_ns)
+        for bank in self.banks:
+            a, b = bank.first, bank.last
+            begin = int(self._clock_ends[a - 1]) if a else 0
+            clock_ns = self._clock_ns[begin : int(self._clock_ends[b - 1])]
+            clocks = clock_ns, self._clock_ends[a:b] - begin
+            bank.tick(clocks, (before_ns, tick_ns), made)
+        self._open.update(m for m in made if _is_open(self.pipelines[m]))
+        for m, alerting in self._opened():
+            if alerting.announcer.waits or not alerting.throttle.idle:
+                self._settle(m)
+                if alerting.throttle.idle:
+                    alerting.throttle.quiet(before_ns)
+                    alerting.throttle.at(tick_ns)
+                made.setdefault(m, Made()).events += alerting.tick()
+
+
+def _is_open(pipeline: Pipeline) -> bool:
+    """Whether any alert of it is not normal, or its series shelved, or something is withheld."""
+    alerting = pipeline.alerting
+    return alerting is not None and (alerting.announcer.open or not alerting.throttle.idle)
+
+
+def _part(batch: Batch, ends: I8, j: int) -> Batch:
+    return rows(batch, int(ends[j - 1]) if j else 0, int(ends[j]))
+
+
+def _filled(ends: I8) -> set[int]:
+    """Which members have any rows."""
+    return (
+        set(np.flatnonzero(np.diff(ends, prepend=0)).tolist()) if ends.size and ends[-1] else set()
+    )

@@ -1,0 +1,131 @@
+"""Each: one kernel call for the rows of many runners of the same operator.
+
+A call of a kernel costs more than a row does.  Here a kernel finds the state and the parameters
+of each runner by address, and takes the rows of one after the other.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from pipelines.batch import I8, Batch, new_batch, roomy, rows
+from pipelines.jit import Kernel, adapted, kernel
+from pipelines.operator import Operator
+from pipelines.primitives import loaded
+from pipelines.runner import TICK_ROWS, StepRunner
+
+MEMBER, FIRST, ROW = range(3)
+NO_CLOCKS: Final = np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+
+@kernel
+def step(batch: Batch, _first: int, _state: Any, _params: Any, _out: Batch) -> int:
+    """Stands for the kernel of an operator."""
+    return batch.series.size
+
+
+@kernel
+def tick(_clock_ns: I8, _first: int, _last: int, _state: Any, _params: Any, _out: Batch) -> None:
+    """Stands for that of an operator, and is that of one that has none."""
+
+
+def _each(
+    batch: Batch,
+    ends: I8,
+    members: I8,
+    addresses: I8,
+    second: int,
+    clock_ns: I8,
+    clock_ends: I8,
+    at: I8,
+    like_state: Any,
+    like_params: Any,
+    out: Batch,
+    out_ends: I8,
+) -> bool:
+    """Let members[j] take rows [ends[j - 1], ends[j]), then know how far its clocks have come.
+
+    Without clocks no time passes. `out_ends` is to `out` what `ends` is to `batch`.  Returns
+    whether all is done; if not `at` tells where to go on: a ring is full, or `out`.
+    """
+    while at[MEMBER] < members.size:
+        j, address = at[MEMBER], addresses[members[at[MEMBER]]]
+        fanout, end = loaded(address, address), ends[j]
+        state, params = loaded(address + 8, like_state), loaded(address + 8 + second, like_params)
+        if at[FIRST] < end:
+            if out.series.size - out.count[0] < (end - at[FIRST]) * fanout:
+                return False
+            part = Batch(
+                batch.series[:end],
+                batch.t_ns,
+                batch.start_ns,
+                batch.value,
+                batch.quality,
+                batch.fields,
+                batch.count,
+            )
+            at[FIRST] = step(part, at[FIRST], state, params, out)
+            if at[FIRST] < end:
+                return False
+        if clock_ends.size > 0:
+            m = members[j]
+            begin = clock_ends[m - 1] if m > 0 else 0
+            clocks = clock_ns[begin : clock_ends[m]]
+            while at[ROW] < clocks.size:
+                last = min(at[ROW] + TICK_ROWS, clocks.size)
+                if out.series.size - out.count[0] < (last - at[ROW]) * fanout:
+                    return False
+                tick(clocks, at[ROW], last, state, params, out)
+                at[ROW] = last
+        out_ends[j] = out.count[0]
+        at[MEMBER], at[FIRST], at[ROW] = j + 1, end, 0
+    return True
+
+
+@cache
+def each_of(operator: Operator) -> Kernel:
+    """The kernel that runs the steps of many pipelines with this operator."""
+    return adapted(_each, operator.step, step=operator.step, tick=operator.tick or tick)
+
+
+class Each:
+    """Runners of one operator, whose kinds of state and parameters are the same."""
+
+    def __init__(self, operator: Operator, runners: Sequence[StepRunner]) -> None:
+        self.operator, self.runners = operator, runners
+        self._addresses = np.array([runner.address for runner in runners], np.int64)
+        self._out = new_batch(64, len(runners[0].fields))
+        self._ends = np.zeros(len(runners), np.int64)
+        self._at = np.zeros(3, np.int64)
+        self._call: Any = None
+
+    def run(
+        self, batch: Batch, ends: I8, members: I8, clocks: tuple[I8, I8] = NO_CLOCKS
+    ) -> tuple[Batch, I8]:
+        """What comes of the rows of these members, and of time: rows, where those of each end.
+
+        `ends`: (n,) where the rows of each of `members` (n,) end, ascending. `clocks`: of all
+        rows of all runners, and where those of each runner end.  Both hold until the next call.
+        """
+        self._out.count[0] = 0
+        self._at[:] = 0
+        while not self._run(batch, ends, members, clocks):
+            at, runner = self._at, self.runners[int(members[self._at[MEMBER]])]
+            need = max(int(ends[at[MEMBER]] - at[FIRST]), TICK_ROWS) * runner.fanout
+            written = int(self._out.count[0])
+            if self._out.size - written < need:
+                self._out = roomy(self._out, written + need)
+            else:
+                runner.widened()
+        return rows(self._out, 0, int(self._out.count[0])), self._ends[: members.size]
+
+    def _run(self, batch: Batch, ends: I8, members: I8, clocks: tuple[I8, I8]) -> bool:
+        second, *like = self.runners[0].like
+        told = (batch, ends, members, self._addresses, second, *clocks, self._at)
+        args = (*told, *like, self._out, self._ends)
+        if self._call is None:
+            self._call = each_of(self.operator).bound(*args)
+        done: bool = self._call(*args)
+        return done
