@@ -168,11 +168,12 @@ class StepRunner:
         ring = ring_width(self.state) or RING_START
         self.state = resized(self.state, self._capacity, ring, self._params)
 
-    def assign(self, series_row: int, set_index: int) -> None:
-        """Let a series use the parameter set `set_index`; takes effect with its next row."""
-        assert 0 <= set_index < self._sets, f"parameter set {set_index} of {self._sets}"
-        self.ensure(series_row + 1)
-        self._params.row[series_row] = set_index
+    def assign(self, first: int, sets: Sequence[int]) -> None:
+        """Let series rows from `first` on use these parameter sets, from their next samples on."""
+        if sets:
+            assert 0 <= min(sets) and max(sets) < self._sets, f"one of {self._sets} parameter sets"
+            self.ensure(first + len(sets))
+            self._params.row[first : first + len(sets)] = sets
 
     def run(self, batch: Batch | GroupedBatch) -> Batch:
         """Take every row of `batch` in order; what comes out, in order."""

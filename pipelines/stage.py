@@ -33,6 +33,8 @@ class ParamSets:
 
     def of(self, labels: Labels) -> int:
         """Index of the set that a series with these labels uses; new sets are appended."""
+        if self.sets and not self.references:
+            return 0
         numbers = tuple(r.number for r in self.resolved(labels).values())
         index = self._index.get(numbers)
         if index is None:
@@ -232,8 +234,7 @@ class Stage:
         groups = self.places.groups
         indices = [self.sets.of(groups.labels(row)) for row in range(first, len(groups))]
         self.runner.use(self.sets.sets)
-        for row, index in enumerate(indices, first):
-            self.runner.assign(row, index)
+        self.runner.assign(first, indices)
         self._assigned = len(groups)
 
     def revalue(self, values: Mapping[str, Value], options: Mapping[str, Any]) -> None:

@@ -42,16 +42,24 @@ class LimitSets:
         self.limits: list[Limits] = []
         """Those of `sets`."""
         self._index: dict[Chosen, int] = {}
+        self._known: dict[tuple[object, ...], int] = {}
+        """By all that labels decide."""
+        self._names: dict[str, None] = {}
+        """Values that limits refer to."""
+        self._choose(())
         self.of(())
 
     def of(self, labels: Labels) -> int:
         """Index of the set that a series with these labels uses; new sets are appended."""
-        chosen = self._choose(labels)
-        index = self._index.get(chosen)
+        resolved = [resolve(self.values, name, labels) for name in self._names]
+        decided = (0 if self.last is None else self.last.sets.of(labels), *resolved)
+        index = self._known.get(decided)
         if index is None:
-            index = self._index[chosen] = len(self.sets)
-            self.sets.append(chosen)
-            self.limits.append(chosen.limits)
+            chosen = self._choose(labels)
+            index = self._known[decided] = self._index.setdefault(chosen, len(self.sets))
+            if index == len(self.sets):
+                self.sets.append(chosen)
+                self.limits.append(chosen.limits)
         return index
 
     def _choose(self, labels: Labels) -> Chosen:
@@ -117,6 +125,7 @@ class LimitSets:
         if name is None:
             assert not isinstance(written, str)
             return written, ""
+        self._names[name] = None
         found = resolve(self.values, name, labels)
         return found.number, found.origin
 
@@ -231,5 +240,4 @@ class Watch:
             self.limits.of(self.table.labels(row)) for row in range(first, len(self.table))
         ]
         self.runner.use(self.limits.limits)
-        for row in range(first, len(self.table)):
-            self.runner.assign(row, self._of_row[row])
+        self.runner.assign(first, self._of_row[first:])

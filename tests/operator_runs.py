@@ -37,8 +37,8 @@ class Case(NamedTuple):
 
     def runner(self, series=1024, state_bytes_max=STATE_MAX):
         runner = StepRunner(self.operator, self.sets, 1024, state_bytes_max)
-        for s in range(series if len(self.sets) > 1 else 0):
-            runner.assign(s, s % len(self.sets))
+        several = len(self.sets) > 1
+        runner.assign(0, [s % len(self.sets) for s in range(series if several else 0)])
         return runner
 
 

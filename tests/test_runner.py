@@ -79,11 +79,11 @@ def test_a_state_is_copied_when_loaded():
 
 def test_series_use_the_set_they_were_assigned():
     step = made("rolling", {"stat": "sum", "window": 1}, {"stat": "sum", "window": 3})
-    step.assign(900, 1)
+    step.assign(900, [1])
     assert list(step.run(seconds([1, 1, 1, 1], 900)).value) == [1, 2, 3, 3]
     assert list(step.run(seconds([1, 1, 1, 1], 899)).value) == [1, 1, 1, 1]
-    with pytest.raises(AssertionError, match="parameter set 2 of 2"):
-        step.assign(0, 2)
+    with pytest.raises(AssertionError, match="one of 2 parameter sets"):
+        step.assign(0, [2])
 
 
 def test_a_tick_over_many_series_comes_out_in_one_batch():

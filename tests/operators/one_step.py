@@ -13,8 +13,7 @@ def runner(name, *options, rows_max=256):
     operator = load_all()[name]
     sets = [operator.params.model_validate(o) for o in options or ({},)]
     made = StepRunner(operator, sets, rows_max, 1 << 30)
-    for s in range(rows_max if len(sets) > 1 else 0):
-        made.assign(s, s % len(sets))
+    made.assign(0, [s % len(sets) for s in range(rows_max if len(sets) > 1 else 0)])
     return made
 
 
