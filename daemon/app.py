@@ -32,6 +32,7 @@ from daemon.outlet import Direct
 from daemon.status import Status
 from daemon.transport import Wiring, make_transport
 from daemon.transport.mqtt import MqttTransport
+from daemon.turns import Turns
 from pipelines.graph import TICK_NS, Graph
 from pipelines.jit import BY_NUMBA, NO_CACHE, Kernel
 from pipelines.operator import OPERATORS
@@ -104,6 +105,7 @@ class App:
         self.outbox.on_dropped = self.gaps.note
         self.durability: Durability | None = None
         self.engine = self._engine(gateway)
+        self.turns = Turns(self.inbox, clock, self._turn)
         self.canary = Canary(self.transport.ask_canary, clock)
         self.engine.canary_topic, self.engine.on_canary = canary, self.canary.heard
         self.recorder = None
@@ -208,26 +210,39 @@ class App:
         facts = {"pipelines": len(self.engine.graph.pipelines), "kernels_compiled": ahead}
         log.info("Started", extra={"facts": facts})
         self.watchdog.ready(self._state())
-        wait_s = TICK_NS / 1e9
+        self.turns.open()
         while not self._is_stopping():
-            if self._told_to_reload:
-                self._told_to_reload = False
-                with self.watchdog.reloading():
-                    self.reload()
-            connected = self.transport.connected
-            self.canary.look(connected)
-            self.gaps.tell(connected, self.engine.outlet.put)
-            self.engine.held = self.canary.held
+            with self.turns.alone():
+                self._round()
             if self.durability and self.durability.outlet.behind:
-                self.engine.rest()  # it waits for the disk
                 self.clock.wait(self._stop, TICK_NS)
             else:
-                self.engine.turn(wait_s)
-            if self.durability:
-                self._look_after(self.durability)
-            self._end_recall()
-            self.watchdog.look(self._state)
-        self._drain()
+                self.inbox.wait(TICK_NS / 1e9)
+        with self.turns.alone():
+            self._drain()
+
+    def _round(self) -> None:
+        """A turn of our own thread, and what is looked at now and then."""
+        if self._told_to_reload:
+            self._told_to_reload = False
+            with self.watchdog.reloading():
+                self.reload()
+        connected = self.transport.connected
+        self.canary.look(connected)
+        self.gaps.tell(connected, self.engine.outlet.put)
+        self._turn()
+        if self.durability:
+            self._look_after(self.durability)
+        self._end_recall()
+        self.watchdog.look(self._state)
+
+    def _turn(self) -> int:
+        """Messages taken."""
+        self.engine.held = self.canary.held
+        if self.durability and self.durability.outlet.behind:
+            self.engine.rest()  # it waits for the disk
+            return 0
+        return self.engine.turn(0)
 
     def _session_lost(self) -> None:
         self.gaps.note("messages", "session_lost")

@@ -28,7 +28,7 @@ from daemon.messages import (
 )
 from daemon.topics import ByTopic, Topics
 from pipelines.batch import I4, I8, U1
-from pipelines.jit import kernel
+from pipelines.jit import settled
 
 _make = partial(tuple.__new__, Message)
 _UNASKED: Final = ("", b"")
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
     """Whether the broker knew our session: what it marks as sent again may be known to us."""
 
 
-@kernel
+@settled
 def bytes_(rows: I4) -> int:
     """Bytes of topics and payloads."""
     n = 0
@@ -58,7 +58,7 @@ def bytes_(rows: I4) -> int:
 class Bulk(Sequence[Message]):
     """Messages in order of arrival; as a sequence it makes each when it is looked at."""
 
-    __slots__ = ("_made", "arrival_ns", "asked", "data", "origin", "rows", "topics")
+    __slots__ = ("_made", "_size", "arrival_ns", "asked", "data", "origin", "rows", "topics")
 
     def __init__(
         self,
@@ -69,14 +69,16 @@ class Bulk(Sequence[Message]):
         origin: Origin,
         asked: Mapping[int, tuple[str, bytes]] = _NOTHING,
         made: Sequence[Message] | None = None,
+        size: int = -1,
     ) -> None:
         """`data`: bytes in which the packets lie, and a NUL somewhere behind them.
 
         rows (n, COLUMNS): see `messages`. asked: {row: response topic and correlation data}.
+        size: `size_bytes`, where that is known.
         """
         self.data, self.rows, self.arrival_ns = data, rows, arrival_ns
         self.topics, self.origin, self.asked = topics, origin, asked
-        self._made = made
+        self._made, self._size = made, size
 
     @classmethod
     def of(cls, messages: Sequence[Message], topics: Topics) -> "Bulk":
@@ -148,7 +150,9 @@ class Bulk(Sequence[Message]):
     @property
     def size_bytes(self) -> int:
         """Of topics and payloads."""
-        return int(bytes_(self.rows))
+        if self._size < 0:
+            self._size = int(bytes_(self.rows))
+        return self._size
 
     @property
     def qos(self) -> I4:

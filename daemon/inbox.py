@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from daemon.bulk import Bulk, bytes_of, joined
@@ -16,6 +16,8 @@ class Inbox:
     def __init__(self, messages_max: int, bytes_max: int, ledger: Ledger) -> None:
         self.messages_max = messages_max
         self.bytes_max = bytes_max
+        self.at_once: Callable[[], bool] = _never
+        """Takes some of it in the thread that has put it, or leaves it to whoever waits."""
         self._ledger = ledger
         self._queue: deque[Message | Bulk] = deque()
         # Held but for a moment: whoever waits gets it when something has come.
@@ -44,9 +46,16 @@ class Inbox:
         return max(0, self.messages_max - len(self))
 
     def put_all(self, messages: Bulk) -> None:
-        """Queue some, for which there is `room`."""
+        """Queue some, for which there is `room`; nobody hears of it before `arrived`."""
         self._received += len(messages)
         self._queue_up(messages, len(messages), messages.size_bytes)
+
+    def arrived(self) -> None:
+        """Have what was put taken: here and now, or by whoever waits for it."""
+        while self._queue:
+            if not self.at_once():
+                self._ring()
+                return
 
     def put(self, message: Message) -> bool:
         """Queue one message; False, and counted as rejected, when there is no room.
@@ -58,11 +67,13 @@ class Inbox:
             self._ledger.count(Count.MESSAGES_REJECTED, reason=Reason.INBOX_FULL)
             return False
         self._queue_up(message, 1, len(message.payload) + len(message.topic))
+        self._ring()
         return True
 
     def put_own(self, message: Message) -> None:
         """Queue a message of ours that nobody sent: it counts nowhere and always has room."""
         self._queue_up(message, 1, len(message.payload) + len(message.topic))
+        self._ring()
 
     def drain(self, most: int, wait_s: float = 0.0) -> Sequence[Message]:
         """Take up to `most` messages; when there is none, wait up to `wait_s` for the first.
@@ -70,11 +81,8 @@ class Inbox:
         Those that came in bulk and those that did not are not taken together.
         """
         queue = self._queue
-        if not queue and wait_s > 0:
-            self._waiting = True
-            if not queue:
-                self._bell.acquire(timeout=wait_s)
-            self._waiting = False
+        if wait_s > 0:
+            self.wait(wait_s)
         if not queue:
             return []
         bulk = isinstance(queue[0], Bulk)
@@ -83,8 +91,16 @@ class Inbox:
         self._bytes_out += bytes_of(taken)
         return taken
 
+    def wait(self, wait_s: float) -> None:
+        """Wait until there is something to drain, at most so long."""
+        if not self._queue:
+            self._waiting = True
+            if not self._queue:
+                self._bell.acquire(timeout=wait_s)
+            self._waiting = False
+
     def wake(self) -> None:
-        """End a wait of `drain` now, though nothing has arrived."""
+        """End a wait now, though nothing has arrived."""
         with suppress(RuntimeError):  # it has rung, and nobody has heard it yet
             self._bell.release()
 
@@ -95,6 +111,8 @@ class Inbox:
         self._bytes_in += size
         self._put += messages
         self._queue.append(what)
+
+    def _ring(self) -> None:
         if self._waiting:
             self.wake()
 
@@ -120,3 +138,7 @@ class Inbox:
             queue.appendleft(found[most:])
             return found[:most]
         return found
+
+
+def _never() -> bool:
+    return False

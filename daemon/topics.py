@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from daemon.messages import NUMBER, TOPIC, TOPIC_END
 from pipelines.batch import I4, U1
-from pipelines.jit import kernel
+from pipelines.jit import kernel, settled
 
 U8 = NDArray[np.uint64]
 
@@ -33,7 +33,7 @@ def hashed(h: np.uint64, data: U1, at: int, end: int) -> np.uint64:
     return h
 
 
-@kernel
+@settled
 def number_(
     data: U1, rows: I4, first: int, letters: U1, begin: I4, slots: I4, hashes: U8, mask: int
 ) -> int:
@@ -59,7 +59,7 @@ def number_(
     return int(rows.shape[0])
 
 
-@kernel
+@settled
 def place_(hashes: U8, count: int, slots: I4, mask: int) -> None:
     """Put the first `count` names into the table of hashes, which has none."""
     for t in range(count):
@@ -69,7 +69,7 @@ def place_(hashes: U8, count: int, slots: I4, mask: int) -> None:
         slots[slot] = t
 
 
-@kernel
+@settled
 def only_(answers: I4, rows: I4) -> int:
     """The answer that the topics of all rows have in common; `_MIXED` when they differ."""
     found = answers[rows[0, NUMBER]]
@@ -79,7 +79,7 @@ def only_(answers: I4, rows: I4) -> int:
     return int(found)
 
 
-@kernel
+@settled
 def answered_(answers: I4, rows: I4, first: int, out: I4) -> int:
     """The answer for the topic of each row from `first` on, up to the first that is negative."""
     for i in range(first, rows.shape[0]):

@@ -206,6 +206,25 @@ def kernel(fn: Callable[..., Any]) -> Kernel:
     return Kernel(fn)
 
 
+class Settled(Kernel):
+    """A kernel that is always called with arguments of the same types and layouts.
+
+    They are looked at in its first call; each look costs as much as a call of it.
+    """
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the compiled function."""
+        known = self._only
+        if known is None or Kernel.heard is not None:
+            known = self.only(*args)
+        return known(*args)
+
+
+def settled(fn: Callable[..., Any]) -> Settled:
+    """Mark a function as a kernel whose callers all pass arguments of the same types."""
+    return Settled(fn)
+
+
 class Inlined(Kernel):
     """A kernel that becomes part of those that call it, before anything is compiled.
 

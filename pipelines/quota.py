@@ -15,7 +15,7 @@ from config.limits import Limits
 from config.terms import SECOND
 from pipelines.batch import I4, I8, U1
 from pipelines.hops import Hops
-from pipelines.jit import kernel
+from pipelines.jit import settled
 from pipelines.series import NEVER, Labels, make_labels
 
 FAR_NS: Final = 1 << 62
@@ -36,7 +36,7 @@ class Device:
         """Place in `Quota.due_ns`."""
 
 
-@kernel
+@settled
 def admit(
     bucket: I4, arrival_ns: I8, full_ns: int, each_ns: int, slack_ns: int, due_ns: I8, refused: U1
 ) -> None:

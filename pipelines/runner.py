@@ -17,7 +17,7 @@ import numpy as np
 
 from config.params import Params
 from pipelines.batch import I4, I8, Batch, GroupedBatch, new_batch, roomy, rows
-from pipelines.jit import kernel
+from pipelines.jit import settled
 from pipelines.operator import (
     GROWING,
     RING,
@@ -38,7 +38,7 @@ ROWS_START: Final = 64
 TICK_ROWS: Final = 1024  # bounds the room made for output that a tick seldom has
 
 
-@kernel
+@settled
 def rows_needed(series: I4) -> int:
     """How many rows a state must have for these."""
     most = series[0]

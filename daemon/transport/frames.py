@@ -13,6 +13,7 @@ from daemon.messages import (
     COLUMNS,
     END,
     FIRST,
+    NUMBER,
     PACKET_ID,
     PAYLOAD,
     PROPERTIES,
@@ -20,7 +21,7 @@ from daemon.messages import (
     TOPIC,
     TOPIC_END,
 )
-from pipelines.jit import kernel
+from pipelines.jit import kernel, settled
 
 MORE, FULL, OTHER = 0, 1, 2
 """Why a scan has ended: the next packet is not whole, there is no room, it is not for us."""
@@ -91,7 +92,7 @@ def publish_(
     return True
 
 
-@kernel
+@settled
 def scan_(
     data: NDArray[np.uint8], at: int, end: int, v5: int, most: int, out: NDArray[np.int32]
 ) -> tuple[int, int, int, int]:
@@ -132,6 +133,29 @@ def scan(
     return Scan(*scan_(data, at, end, int(v5), most, out))
 
 
+@settled
+def size_(rows: NDArray[np.int32]) -> int:
+    """Bytes of topics and payloads; -1 when a row is no PUBLISH packet, or has properties."""
+    n = 0
+    for i in range(rows.shape[0]):
+        if rows[i, FIRST] == PUBACK or rows[i, PROPERTIES] < rows[i, PAYLOAD]:
+            return -1
+        n += rows[i, TOPIC_END] - rows[i, TOPIC] + rows[i, END] - rows[i, PAYLOAD]
+    return n
+
+
+@settled
+def is_among(rows: NDArray[np.int32], number: int) -> bool:
+    """Whether any row is of the topic with this number."""
+    found = False
+    for i in range(rows.shape[0]):
+        found = found or rows[i, NUMBER] == number
+    return found
+
+
 def warm_up() -> None:
     """Compile what is needed."""
     scan(np.zeros(1, np.uint8), 0, 0, 0, np.zeros((1, COLUMNS), np.int32), v5=True)
+    rows = np.zeros((1, COLUMNS), np.int32)
+    size_(rows)
+    is_among(rows, 0)

@@ -14,10 +14,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from daemon.bulk import Bulk, Origin
 from daemon.ledger import Count
-from daemon.messages import FIRST, PACKET_ID, Message
+from daemon.messages import PACKET_ID, Message
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
-from daemon.transport.frames import PUBACK
 from daemon.transport.intake import Intake
 from daemon.transport.lane import LaneClient
 from daemon.transport.lane_check import lane_works
@@ -25,6 +24,7 @@ from daemon.transport.link import Link
 from daemon.transport.loss import Loss
 from daemon.transport.packets import pubacks
 from daemon.transport.port import Wiring
+from daemon.turns import AT_ONCE_MAX
 from pipelines.batch import I4, U1
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Ingest(Link):
         self.refused: dict[str, str] = {}
         self._acks: deque[tuple[int, bytes]] = deque()
         self.intake = Intake(wiring)
+        self._taking = self.guarded(self._take)
         self._moved = 0
         self.session = 0
         """Number of the broker's session: one more each time it has forgotten us."""
@@ -174,8 +175,14 @@ class Ingest(Link):
     def read(self, client: Client) -> None:
         """Read packets until nothing more has come, or the inbox is full."""
         if isinstance(client, LaneClient) and client.lane is not None:
-            client.lane.read(client, self.wiring.inbox.room, self.guarded(self._take))
-            return
+            client.lane.read(client, self.wiring.inbox.room, self._taking)
+        else:
+            self._read_paho(client)
+        self.wiring.inbox.arrived()
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _read_paho(self, client: Client) -> None:
         has_room = self.wiring.inbox.has_room
         idle = 0
         for _ in range(READS_PER_ROUND):
@@ -187,13 +194,11 @@ class Ingest(Link):
             if idle > 1:
                 return
 
-    # --- inside ------------------------------------------------------------------------------
-
     def _take(self, data: U1, rows: I4) -> None:
         self.lingers = True
-        odd = rows[:, FIRST] == PUBACK  # we have published nothing here
-        origin = Origin(self.epoch, self.session, self.session_present)
-        self.intake.put(data, rows[~odd] if odd.any() else rows, origin)
+        self.intake.put(data, rows, Origin(self.epoch, self.session, self.session_present))
+        if len(self.wiring.inbox) > AT_ONCE_MAX:
+            self.wiring.inbox.arrived()  # the engine begins while more is read
 
     def _on_message(self, _client: Client, _: Any, message: MQTTMessage) -> None:
         self._moved += 1

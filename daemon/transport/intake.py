@@ -1,13 +1,18 @@
 """Intake: packets that a lane has found, as messages for the inbox."""
 
+from typing import Final
+
 import numpy as np
 
-from daemon.bulk import Bulk, Origin
-from daemon.messages import NUMBER, PAYLOAD, PROPERTIES, TOPICS_KEPT_MAX
+from daemon.bulk import Bulk, Origin, bytes_
+from daemon.messages import FIRST, NUMBER, PAYLOAD, PROPERTIES, TOPICS_KEPT_MAX
 from daemon.topics import Topics
+from daemon.transport.frames import PUBACK, is_among, size_
 from daemon.transport.packets import asked
 from daemon.transport.port import Wiring
 from pipelines.batch import I4, U1
+
+_NOTHING: Final[dict[int, tuple[str, bytes]]] = {}
 
 
 class Intake:
@@ -19,25 +24,30 @@ class Intake:
         self._last_ns = 0
 
     def put(self, data: U1, rows: I4, origin: Origin) -> None:
-        """Queue the messages of these PUBLISH packets of QoS 0 and 1.
+        """Queue the messages of these PUBLISH packets of QoS 0 and 1; PUBACKs are left out.
 
-        Raises ConnectionError behind the messages before one whose properties are malformed.
+        We have published nothing on this connection. Raises ConnectionError behind the messages
+        before one whose properties are malformed.
         """
         if len(self._topics) >= self._full:
             self._topics, self._canary = self._fresh()
             self._full = TOPICS_KEPT_MAX
-        error, answers, n = self._asked(data, rows)
-        rows = rows[:n].copy()
+        error, answers, size = "", _NOTHING, size_(rows)
+        if size < 0:
+            error, answers, rows = self._asked(data, rows[rows[:, FIRST] != PUBACK])
+            size = int(bytes_(rows))
+        else:
+            rows = rows.copy()
         self._topics.number(data, rows)
-        messages = Bulk(data, rows, self._arrivals(n), self._topics, origin, answers)
-        self._hand_on(messages)
+        arrival_ns = self._arrivals(len(rows))
+        self._hand_on(Bulk(data, rows, arrival_ns, self._topics, origin, answers, size=size))
         if error:
             raise ConnectionError(f"malformed: {error}")
 
     def _hand_on(self, messages: Bulk) -> None:
         inbox = self._wiring.inbox
         first = 0
-        if self._canary >= 0:
+        if self._canary >= 0 and is_among(messages.rows, self._canary):
             own = np.flatnonzero(messages.rows[:, NUMBER] == self._canary)
             for at in own.tolist():  # in order: it tells that all before it have come
                 if at > first:
@@ -47,17 +57,17 @@ class Intake:
         if first < len(messages):
             inbox.put_all(messages[first:] if first else messages)
 
-    def _asked(self, data: U1, rows: I4) -> tuple[str, dict[int, tuple[str, bytes]], int]:
-        """(What is wrong with a row, {row: where an answer is wanted}, how many rows are good)."""
+    def _asked(self, data: U1, rows: I4) -> tuple[str, dict[int, tuple[str, bytes]], I4]:
+        """(What is wrong with a row, {row: where an answer is wanted}, the rows before it)."""
         found: dict[int, tuple[str, bytes]] = {}
         for i in np.flatnonzero(rows[:, PROPERTIES] < rows[:, PAYLOAD]).tolist():
             try:
                 answer = asked(data[rows[i, PROPERTIES] : rows[i, PAYLOAD]].tobytes())
             except ValueError as error:
-                return str(error), found, i
+                return str(error), found, rows[:i]
             if answer[0] or answer[1]:
                 found[i] = answer
-        return "", found, len(rows)
+        return "", found, rows
 
     def _arrivals(self, n: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """Times of arrival, of which no two are the same: it may be all that tells samples apart."""

@@ -34,6 +34,9 @@ class Lane:
     def __init__(self, inner: Any, *, v5: bool) -> None:
         """`v5`: whether packets have properties."""
         self.inner, self.v5 = inner, v5
+        self._into, self._buffers = hasattr(inner, "recv_into"), hasattr(inner, "pending")
+        self.answer: Callable[[], None] | None = None
+        """Confirms what has been read, where that is of use; see `Tcp.answer`."""
         self.moved = 0
         """Bytes that paho has read."""
         self.waits = False
@@ -44,6 +47,8 @@ class Lane:
         self._through = 0
         self._dry = False
         """Whether the last read took all there was."""
+        self._fresh = False
+        """Whether there is something behind what was looked at last."""
         self._ended: OSError | None = None
         self._eof = False
         self._out = np.zeros((ROWS_MAX, COLUMNS), np.int32)
@@ -58,12 +63,22 @@ class Lane:
 
         What the socket says instead, an end or an error, is for paho: see `for_paho`.
         """
+        if not self._fill():
+            return False
+        if self._dry and self.answer is not None:
+            # Only now a broker with Nagle's algorithm sends what it has kept back since our last
+            # answer, and where it is near that is there already.
+            self.answer()
+            self._fill()
+        return True
+
+    def _fill(self) -> bool:
         if self._eof or self._ended is not None:
             return False
         self._make_room()
         room = min(len(self._data) - 1 - self._end, READ_BYTES)
         try:
-            if hasattr(self.inner, "recv_into"):
+            if self._into:
                 n = self.inner.recv_into(self._view[self._end : self._end + room], room)
             else:  # paho's websocket
                 piece = self.inner.recv(room)
@@ -75,8 +90,9 @@ class Lane:
             self._ended = error
             return False
         self._eof = n == 0
-        self._dry = n < room and not hasattr(self.inner, "pending")
+        self._dry = n < room and not self._buffers
         self._end += n
+        self._fresh = self._fresh or n > 0
         return not self._eof
 
     def take(self, most: int) -> tuple[U1, I4]:
@@ -89,6 +105,7 @@ class Lane:
         most = min(most, ROWS_MAX)
         found = scan(self._data, self._at, self._end, most, self._out, v5=self.v5)
         self._at, self.waits = found.at, found.why == FULL
+        self._fresh = found.why == OTHER
         # Not for us, or so big that our buffer shall not grow to hold it.
         self._through = found.size if found.why == OTHER or found.size > WHOLE_BYTES_MAX else 0
         self._room = found.size
@@ -97,7 +114,7 @@ class Lane:
     @property
     def for_paho(self) -> bool:
         """Whether the next thing is paho's to read: a packet, the end, an error."""
-        return self._through > 0 or self._eof or self._ended is not None
+        return self._through > 0 or self._is_over
 
     def read(
         self,
@@ -139,15 +156,15 @@ class Lane:
             most = min(most, self._through)
             piece = bytes(self._view[self._at : min(self._end, self._at + most)])
             self._at += len(piece)
-            if not piece and not (self._eof or self._ended):
+            if not piece and not self._is_over:
                 piece = self.inner.recv(most)
             self._through -= len(piece)
             self.moved += len(piece)
             if piece:
                 return piece
-        if self._ended is not None:
-            raise self._ended
-        if self._eof:
+        if self._is_over:
+            if self._ended is not None:
+                raise self._ended
             return b""
         raise BlockingIOError
 
@@ -155,9 +172,15 @@ class Lane:
         """Whether there is something to do though the socket is silent."""
         if self.waits or (self._through and self._at < self._end):
             return 1
-        return int(self.inner.pending()) if hasattr(self.inner, "pending") else 0
+        return int(self.inner.pending()) if self._buffers else 0
 
     # --- inside --------------------------------------------------------------------------
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the socket has ended, and nothing from before that is left."""
+        ended = self._eof or self._ended is not None
+        return ended and (self._at >= self._end or not (self._fresh or self.waits))
 
     def _make_room(self) -> None:
         """Have room for the packet that has begun, in other memory where this has none left."""

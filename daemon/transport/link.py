@@ -21,6 +21,7 @@ from daemon.transport.address import Address
 from daemon.transport.backoff import Backoff
 from daemon.transport.dialect import UNSUPPORTED, Dialect
 from daemon.transport.lane import LaneClient
+from daemon.transport.linger import Linger
 from daemon.transport.loss import SILENT, TAKEN_OVER, UNANSWERED, UNSPECIFIED, Loss
 from daemon.transport.port import Wiring
 from daemon.transport.tcp import Tcp
@@ -29,8 +30,8 @@ log = logging.getLogger(__name__)
 
 SELECT_S: Final = 1.0
 SEND_BYTES: Final = 256 * 1024
-LINGER_S: Final = 0.002
-"""After messages have come: a waking costs 20 us of CPU, whatever it is for, the engine's far more."""
+MISC_NS: Final = 250_000_000
+"""How often paho is asked whether a ping is due; keep-alives are whole seconds."""
 SENDS_PER_ROUND: Final = 16
 """Then something else may have its turn: what is to be read, and a stop."""
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -57,7 +58,7 @@ class Link(ABC):
         self.raw = bytearray()
         """Packets of our own that leave before the client's: in bulk they cost next to nothing."""
         self.lingers = False
-        """Set by `read`: what comes now may come together with what follows."""
+        """Set by `read`: messages have come, and more may follow soon."""
         self.hurries = False
         """Whether the broker waits for what we send."""
         self._loss = Loss()
@@ -65,6 +66,9 @@ class Link(ABC):
         self._at_once = False
         self._raw_partly = False
         self._tcp: Tcp | None = None
+        self._linger = Linger()
+        self._lingered = False
+        """Whether it is likely that something has come."""
         self._up_at = 0
         self._beat_ns = 0
         self._stop = threading.Event()
@@ -122,7 +126,9 @@ class Link(ABC):
         self._thread.start()
 
     def wake(self) -> None:
-        """Have the thread look for work now."""
+        """Have the thread look for work now; it does so by itself after what it does just now."""
+        if threading.get_ident() == self._thread.ident:
+            return
         # Full means that it will wake up anyway; closed, that it has ended.
         with suppress(OSError):
             self._wake_w.send(b"\0")
@@ -207,6 +213,8 @@ class Link(ABC):
         sock = client.socket()
         if sock is not None and address.carrier != "unix":
             self._tcp = Tcp(sock.fileno())
+            if isinstance(client, LaneClient) and client.lane is not None:
+                client.lane.answer = self._tcp.answer
         return client
 
     def _close(self, client: Client | None) -> None:
@@ -228,7 +236,7 @@ class Link(ABC):
         poll.register(self._wake_r, select.POLLIN)
         registered = -1
         began = pinged = clock.monotonic_ns()
-        patient_until = 0
+        patient_until = misc_at = 0
         half_ns = self.wiring.broker.keepalive // 2
         patience_s = self.dialect.patience_s(self.name)
         sock: Any
@@ -247,18 +255,22 @@ class Link(ABC):
             if mask != registered:
                 poll.register(sock.fileno(), mask)
                 registered = mask
-            hit = self._wait(poll, sock, reading)
+            hit = select.POLLIN if self._lingered else self._wait(poll, sock, reading)
+            self._lingered = False
             if hit & _GONE and not reading:
                 return
             if reading and hit & (select.POLLIN | _GONE):
+                looked_ns = clock.monotonic_ns()
                 self.read(client)
                 if self._tcp is not None:
                     self._tcp.answer()
+                if self.lingers:
+                    self._let_come(client, sock, looked_ns)
             if client.socket() is None or self._write(client, sock, hit):
                 return
-            self._linger()
             now = self._beat_ns = clock.monotonic_ns()
-            if reading and now >= patient_until:
+            if reading and now >= max(patient_until, misc_at):
+                misc_at = now + MISC_NS
                 client.loop_misc()
             elif not reading:
                 # Behind what we do not read stands the broker's PINGRESP: paho would give up.
@@ -267,11 +279,24 @@ class Link(ABC):
                     pinged = now
                     sock.send(_PINGREQ)
 
-    def _linger(self) -> None:
-        """Let more come, for a moment or until there is something to send that cannot wait."""
-        if self.lingers:
-            self.lingers = False
-            select.select([self._wake_r] if self.hurries else [], [], [], LINGER_S)
+    def _let_come(self, client: Client, sock: Any, looked_ns: int) -> None:
+        """Send what came of what was read, and let more come for a moment.
+
+        Or until there is something to send that cannot wait.
+        """
+        self.lingers = False
+        if client.socket() is None:
+            return
+        self._work(client, sock)
+        self._linger.read(looked_ns)
+        left_ns = self._linger.left_ns(self.wiring.clock.monotonic_ns())
+        if not left_ns or self.raw or client.want_write():
+            return
+        if self.hurries:
+            select.select([self._wake_r], [], [], left_ns / 1e9)
+        else:
+            self.wiring.clock.wait(self._stop, left_ns)
+        self._lingered = True
 
     def _wait(self, poll: select.poll, sock: Any, reading: bool) -> int:
         """Wait until something can be done; what the connection is ready for."""
