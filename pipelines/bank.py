@@ -6,6 +6,7 @@ own state as if it stood alone; a bank only calls the kernels of all of them at 
 cost little more than one.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -25,38 +26,38 @@ NONE: Final = np.zeros(0, np.int64)
 
 
 class Dealt(NamedTuple):
-    """Rows of several members, one after the other."""
+    """Rows of several members, one after the other; `members` are ascending."""
 
     batch: Batch
     members: I8
     ends: I8
 
-    def of(self, first: int, last: int) -> "Dealt":
-        """Those of members [first, last), with numbers from 0."""
-        a, b = np.searchsorted(self.members, (first, last))
-        begin = int(self.ends[a - 1]) if a else 0
-        end = int(self.ends[b - 1]) if b else 0
-        return Dealt(
-            rows(self.batch, begin, end), self.members[a:b] - first, self.ends[a:b] - begin
-        )
+    part: tuple[int, int, int]
+    """First and last of the members that are meant, and the number of the first there is."""
+
+    @property
+    def begin(self) -> int:
+        """Where the rows of the first of them begin."""
+        return int(self.ends[self.part[0] - 1]) if self.part[0] else 0
 
 
 class Bank:
     """Pipelines whose steps are the same operators."""
 
-    def __init__(self, pipelines: Sequence[Pipeline], first: int) -> None:
-        """`first`: number of the first of them among all members of the source."""
+    def __init__(self, pipelines: Sequence[Pipeline], first: int, members: int) -> None:
+        """`first`: number of the first of them among all `members` of the source."""
         self.pipelines, self.first, self.last = pipelines, first, first + len(pipelines)
         one = pipelines[0]
         self._steps = [
-            Each(stage.operator, [p.stages[k].runner for p in pipelines])
+            Each(stage.operator, [p.stages[k].runner for p in pipelines], members)
             for k, stage in enumerate(one.stages)
         ]
         self._watch: Each | None = None
         if one.alerting is not None:
             watches = [p.alerting.watch for p in pipelines if p.alerting is not None]
-            self._watch = Each(alerts.OPERATOR, [watch.runner for watch in watches])
+            self._watch = Each(alerts.OPERATOR, [watch.runner for watch in watches], members)
         self._all: I8 = np.arange(len(pipelines))
+        self._none: I8 = np.zeros(len(pipelines), np.int64)
         self._telling = {
             m for m, p in enumerate(pipelines) if p.spec.publish is not None or p.taken
         }
@@ -79,8 +80,8 @@ class Bank:
 
     def tick(self, clocks: tuple[I8, I8], ticks: tuple[int, int], made: dict[int, Made]) -> None:
         """Let members know how far the time of their rows has come; `ticks`: the last and this."""
-        ends = np.zeros(len(self.pipelines), np.int64)
-        self._run(Dealt(NOTHING, self._all, ends), clocks, ticks, made)
+        n = len(self.pipelines)
+        self._run(Dealt(NOTHING, self._all, self._none, (0, n, 0)), clocks, ticks, made)
 
     def _run(
         self,
@@ -90,30 +91,42 @@ class Bank:
         made: dict[int, Made],
     ) -> None:
         before_ns, tick_ns = ticks
-        batch, ends = dealt.batch, dealt.ends
+        batch, members, ends, part = dealt
+        first, last, less = part
+        ticking, begin = clocks is not NO_CLOCKS, dealt.begin
+        n = int(ends[last - 1]) - begin
         for step in self._steps:
-            if batch.size or (clocks is not NO_CLOCKS and step.operator.tick is not None):
-                batch, ends = step.run(batch, ends, dealt.members, clocks)
+            if n or (ticking and step.operator.tick is not None):
+                batch, ends, n = step.run(batch, ends, members, part, begin, clocks)
+                begin = 0
         told: tuple[Batch, I8] | None = None
-        if self._watch is not None and (batch.size or clocks is not NO_CLOCKS):
-            told = self._watch.run(batch, ends, dealt.members, clocks)
-        changed = set[int]() if told is None else _filled(told[1])
-        for j in sorted(changed | self._with_rows(dealt.members, ends)):
-            m = int(dealt.members[j])
-            found = copied(_part(batch, ends, j)) if m in self._telling else NOTHING
-            changes = _part(*told, j) if told is not None else NOTHING
-            pipeline, ticking = self.pipelines[m], clocks is not NO_CLOCKS
+        if self._watch is not None and (n or ticking):
+            *found_, changes_n = self._watch.run(batch, ends, members, part, begin, clocks)
+            told = (found_[0], found_[1]) if changes_n else None
+        if told is None and not (n and self._telling):
+            return
+        changed = set[int]() if told is None else _filled(told[1], first, last, 0)
+        wanted = self._wanted(members, ends, part, begin) if n else set[int]()
+        for j in sorted(changed | wanted):
+            m = int(members[j]) - less
+            wants = m in self._telling
+            found = copied(_part(batch, ends, j, first, begin)) if wants else NOTHING
+            changes = _part(*told, j, first, 0) if told is not None else NOTHING
+            pipeline = self.pipelines[m]
             if pipeline.alerting is not None:
                 pipeline.alerting.throttle.quiet(before_ns)
                 if tick_ns and pipeline.alerting.throttle.idle:
                     pipeline.alerting.throttle.at(tick_ns)
             pipeline.note(found, changes, made.setdefault(m + self.first, Made()), ticking=ticking)
 
-    def _with_rows(self, members: I8, ends: I8) -> set[int]:
+    def _wanted(self, members: I8, ends: I8, part: tuple[int, int, int], begin: int) -> set[int]:
         """Which of the members have rows that somebody wants."""
         if not self._telling:
             return set()
-        return {j for j in _filled(ends) if int(members[j]) in self._telling}
+        first, last, less = part
+        return {
+            j for j in _filled(ends, first, last, begin) if int(members[j]) - less in self._telling
+        }
 
 
 class Banks:
@@ -127,7 +140,8 @@ class Banks:
         self.pipelines = [p for some in by_form.values() for p in some]
         self.banks: list[Bank] = []
         for some in by_form.values():
-            self.banks.append(Bank(some, self.banks[-1].last if self.banks else 0))
+            first = self.banks[-1].last if self.banks else 0
+            self.banks.append(Bank(some, first, len(self.pipelines)))
         self._links = Links(table, [p.selection for p in self.pipelines])
         self._below = [m for m, p in enumerate(self.pipelines) if p.followed]
         self._upstream = self._clock_ends = NONE
@@ -148,10 +162,11 @@ class Banks:
         self._sync()
         made: dict[int, Made] = {}
         if batch.size:
-            dealt = Dealt(*self._links.deal(batch))
-            for bank in self._touched(dealt.members):
-                bank.run(dealt.of(bank.first, bank.last), self._tick_ns, made)
-            self._open.update(m for m in made if _is_open(self.pipelines[m]))
+            rows_, members, ends, n = self._links.deal(batch)
+            for bank, a, b in self._touched(members, n):
+                bank.run(Dealt(rows_, members, ends, (a, b, bank.first)), self._tick_ns, made)
+            if made:
+                self._open.update(m for m in made if _is_open(self.pipelines[m]))
         if tick_ns is not None or last:
             self._advance()
             for m in self._below:
@@ -181,6 +196,8 @@ class Banks:
     def _sync(self) -> None:
         """Meet series that are new to the source, or to us."""
         anew = self._stale or self.table.renumbered != self._renumbered
+        if not (anew or self._links.is_behind):
+            return
         if anew:
             self._links.again()
             self._clock_ns = NONE
@@ -192,12 +209,14 @@ class Banks:
             self._upstream = NONE
         self._stale, self._renumbered = False, self.table.renumbered
 
-    def _touched(self, members: I8) -> Iterator[Bank]:
-        """The banks of these members, which are ascending."""
+    def _touched(self, members: I8, n: int) -> Iterator[tuple[Bank, int, int]]:
+        """The banks of the first `n` of these members, which are ascending; first and last of each."""
+        given, first = members[:n].tolist(), 0
         for bank in self.banks:
-            at = np.searchsorted(members, bank.first)
-            if at < members.size and members[at] < bank.last:
-                yield bank
+            last = bisect_left(given, bank.last, first)
+            if last > first:
+                yield bank, first, last
+            first = last
 
     def _advance(self) -> None:
         """Take over how far the time of each series has come."""
@@ -254,12 +273,16 @@ def _is_open(pipeline: Pipeline) -> bool:
     return alerting is not None and (alerting.announcer.open or not alerting.throttle.idle)
 
 
-def _part(batch: Batch, ends: I8, j: int) -> Batch:
-    return rows(batch, int(ends[j - 1]) if j else 0, int(ends[j]))
+def _part(batch: Batch, ends: I8, j: int, first: int, begin: int) -> Batch:
+    """Rows of one member; those of the `first` begin at `begin`."""
+    return rows(batch, begin if j == first else int(ends[j - 1]), int(ends[j]))
 
 
-def _filled(ends: I8) -> set[int]:
-    """Which members have any rows."""
-    return (
-        set(np.flatnonzero(np.diff(ends, prepend=0)).tolist()) if ends.size and ends[-1] else set()
-    )
+def _filled(ends: I8, first: int, last: int, begin: int) -> set[int]:
+    """Which of the members [first, last) have any rows; those of the first begin at `begin`."""
+    found, at = set[int](), begin
+    for j, end in enumerate(ends[first:last].tolist(), first):
+        if end > at:
+            found.add(j)
+        at = end
+    return found

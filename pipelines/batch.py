@@ -80,14 +80,10 @@ def roomy(batch: Batch, capacity: int) -> Batch:
 
 def rows(batch: Batch, first: int, last: int) -> Batch:
     """The rows [first, last) as views."""
+    some = slice(first, last)
+    series, t_ns, start_ns, value, quality, fields, count = batch
     return Batch(
-        series=batch.series[first:last],
-        t_ns=batch.t_ns[first:last],
-        start_ns=batch.start_ns[first:last],
-        value=batch.value[first:last],
-        quality=batch.quality[first:last],
-        fields=batch.fields[first:last],
-        count=batch.count,
+        series[some], t_ns[some], start_ns[some], value[some], quality[some], fields[some], count
     )
 
 

@@ -10,13 +10,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.batch import I8, Batch, new_batch, roomy, rows
+from pipelines.batch import I8, Batch, new_batch, roomy
 from pipelines.jit import Kernel, adapted, kernel
 from pipelines.operator import Operator
 from pipelines.primitives import loaded
 from pipelines.runner import TICK_ROWS, StepRunner
 
-MEMBER, FIRST, ROW = range(3)
+MEMBER, FIRST, ROW, LAST, LESS = range(5)
+"""Where a call stands: which member, which of its rows, which of its clocks; before which member it
+ends, and how much less the numbers of our runners are than those of members."""
 NO_CLOCKS: Final = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
 
@@ -50,8 +52,10 @@ def _each(
     Without clocks no time passes. `out_ends` is to `out` what `ends` is to `batch`.  Returns
     whether all is done; if not `at` tells where to go on: a ring is full, or `out`.
     """
-    while at[MEMBER] < members.size:
-        j, address = at[MEMBER], addresses[members[at[MEMBER]]]
+    while at[MEMBER] < at[LAST]:
+        j = at[MEMBER]
+        m = members[j] - at[LESS]
+        address = addresses[m]
         fanout, end = loaded(address, address), ends[j]
         state, params = loaded(address + 8, like_state), loaded(address + 8 + second, like_params)
         if at[FIRST] < end:
@@ -70,7 +74,6 @@ def _each(
             if at[FIRST] < end:
                 return False
         if clock_ends.size > 0:
-            m = members[j]
             begin = clock_ends[m - 1] if m > 0 else 0
             clocks = clock_ns[begin : clock_ends[m]]
             while at[ROW] < clocks.size:
@@ -93,39 +96,57 @@ def each_of(operator: Operator) -> Kernel:
 class Each:
     """Runners of one operator, whose kinds of state and parameters are the same."""
 
-    def __init__(self, operator: Operator, runners: Sequence[StepRunner]) -> None:
+    def __init__(self, operator: Operator, runners: Sequence[StepRunner], members: int) -> None:
+        """`members`: of all banks of the source."""
         self.operator, self.runners = operator, runners
         self._addresses = np.array([runner.address for runner in runners], np.int64)
         self._out = new_batch(64, len(runners[0].fields))
-        self._ends = np.zeros(len(runners), np.int64)
-        self._at = np.zeros(3, np.int64)
+        self._ends = np.zeros(members, np.int64)
+        self._at = np.zeros(5, np.int64)
+        self._second, state, params = runners[0].like
+        self._like = _like(state), _like(params)
         self._call: Any = None
 
     def run(
-        self, batch: Batch, ends: I8, members: I8, clocks: tuple[I8, I8] = NO_CLOCKS
-    ) -> tuple[Batch, I8]:
-        """What comes of the rows of these members, and of time: rows, where those of each end.
+        self,
+        batch: Batch,
+        ends: I8,
+        members: I8,
+        part: tuple[int, int, int],
+        begin: int,
+        clocks: tuple[I8, I8] = NO_CLOCKS,
+    ) -> tuple[Batch, I8, int]:
+        """What comes of the rows of some members, and of time: rows, where those of each end, how many.
 
-        `ends`: (n,) where the rows of each of `members` (n,) end, ascending. `clocks`: of all
-        rows of all runners, and where those of each runner end.  Both hold until the next call.
+        `ends`: where the rows of each of `members` end, ascending. `part`: first and last of the
+        members that are meant, and how much less the numbers of our runners are; the rows of the
+        first begin at `begin`. `clocks`: of all rows of all runners, and where those of each
+        runner end.  What is returned is read as `batch` and `ends` are, and holds until the next
+        call.
         """
         self._out.count[0] = 0
-        self._at[:] = 0
+        at = self._at
+        first, last, less = part
+        at[:] = (first, begin, 0, last, less)
         while not self._run(batch, ends, members, clocks):
-            at, runner = self._at, self.runners[int(members[self._at[MEMBER]])]
+            runner = self.runners[int(members[at[MEMBER]]) - less]
             need = max(int(ends[at[MEMBER]] - at[FIRST]), TICK_ROWS) * runner.fanout
             written = int(self._out.count[0])
             if self._out.size - written < need:
                 self._out = roomy(self._out, written + need)
             else:
                 runner.widened()
-        return rows(self._out, 0, int(self._out.count[0])), self._ends[: members.size]
+        return self._out, self._ends, int(self._out.count[0])
 
     def _run(self, batch: Batch, ends: I8, members: I8, clocks: tuple[I8, I8]) -> bool:
-        second, *like = self.runners[0].like
-        told = (batch, ends, members, self._addresses, second, *clocks, self._at)
-        args = (*told, *like, self._out, self._ends)
+        told = (batch, ends, members, self._addresses, self._second, *clocks, self._at)
+        args = (*told, *self._like, self._out, self._ends)
         if self._call is None:
             self._call = each_of(self.operator).bound(*args)
         done: bool = self._call(*args)
         return done
+
+
+def _like(value: Any) -> Any:
+    """Arrays of the same types, without anything in them."""
+    return type(value)(*[np.zeros((0,) * array.ndim, array.dtype) for array in value])

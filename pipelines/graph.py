@@ -55,7 +55,8 @@ class SourceStage:
 
     def told(self, gateway: str, name: str) -> Iterator[Event]:
         """What is to be said of the samples that were taken last, apart from their values."""
-        yield from notices.of_clocks(gateway, name, self.reorder.notices, self.table)
+        if self.reorder.notices.series.size:
+            yield from notices.of_clocks(gateway, name, self.reorder.notices, self.table)
         if self.source.late == "side":
             yield from notices.of_late(gateway, name, self.reorder.late, self.table)
 
@@ -199,7 +200,7 @@ class Graph:
 
     def with_hops(self, told: Sequence[Event], now_ns: int) -> Sequence[Event]:
         """The same, with hops where they are derived from events of other daemons."""
-        if not any(len(stage.quota.hops) for stage in self.sources.values()):
+        if not told or not any(len(stage.quota.hops) for stage in self.sources.values()):
             return told
         most = {name: s.quota.hops.of(None, now_ns) for name, s in self.sources.items()}
 
@@ -276,7 +277,8 @@ class Graph:
             rows, alerts, told[name] = pipeline.run(flow, tick_ns, last=last)
             flows["samples", name] = flows["windows", name] = rows
             flows["alerts", name] = alerts
-        return [event for name in sorted(told, key=self._place.__getitem__) for event in told[name]]
+        names = sorted(told, key=self._place.__getitem__) if told else ()
+        return [event for name in names for event in told[name]]
 
 
 def in_order(gateway: Gateway) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from pipelines.batch import I4, I8, Batch, new_batch, roomy, rows
+from pipelines.batch import I4, I8, Batch, new_batch, roomy
 from pipelines.jit import kernel
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Selection
@@ -45,6 +45,11 @@ class Links:
         self._ends: I8 = np.zeros(len(selections), np.int64)
         self._size: I8 = np.zeros(1, np.int64)
         self._calls: tuple[Callable[..., int], Callable[..., None]] | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there are series that are new."""
+        return self._known != len(self.table)
 
     def sync(self) -> list[int]:
         """Meet the series that are new; members that have new rows, ascending."""
@@ -95,11 +100,11 @@ class Links:
         found[begins[self._member] + self._row] = theirs
         return found, ends
 
-    def deal(self, batch: Batch) -> tuple[Batch, I8, I8]:
+    def deal(self, batch: Batch) -> tuple[Batch, I8, I8, int]:
         """The rows of each member with its own numbers, one member after the other.
 
-        (rows, members that have any, where the rows of each of them end); valid until the next
-        call.
+        (rows, members that have any, where the rows of each of them end, how many members);
+        there may be more behind all of them, which mean nothing. Valid until the next call.
         """
         links = (self._starts, self._member, self._counts, self._members, self._size)
         into = (self._row, self._batch, self._ends)
@@ -112,8 +117,7 @@ class Links:
         self._batch.count[0] = 0
         self._batch = roomy(self._batch, n)
         self._calls[1](batch, *links, self._row, self._batch, self._ends)
-        k = int(self._size[0])
-        return rows(self._batch, 0, n), self._members[:k], self._ends[:k]
+        return self._batch, self._members, self._ends, int(self._size[0])
 
     def _meet(self, upstream: int) -> Iterator[tuple[int, int]]:
         """Let members take a series that they do not know; (member, its row) of each that does."""

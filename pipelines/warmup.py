@@ -91,8 +91,9 @@ def _emptied(out: Batch) -> Batch:
 
 def _bank_caller(operator: Operator, params: Params) -> Callable[[], object]:
     def call() -> None:
-        each = Each(operator, [StepRunner(operator, [params], 1, 0)])
-        each.run(new_batch(0), np.zeros(0, np.int64), np.zeros(0, np.int64))
+        each = Each(operator, [StepRunner(operator, [params], 1, 0)], 1)
+        none = np.zeros(0, np.int64)
+        each.run(new_batch(0), none, none, (0, 0, 0), 0)
 
     return call
 

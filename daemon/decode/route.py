@@ -26,7 +26,7 @@ class Router:
         self._answers: list[_Answer] = []
         """The distinct ones."""
         self._numbers: dict[_Answer, int] = {}
-        self._wanted = ByTopic(self._number)
+        self._wanted = ByTopic(self.number)
 
     def of(self, topic: str) -> tuple[str, ...]:
         """The sources that want messages on this topic; none for a topic that is refused."""
@@ -42,11 +42,11 @@ class Router:
             return []
         only = self._wanted.only(messages.topics, messages.rows)
         if only >= 0:
-            names = self._counted(only, len(messages))
+            names = self.counted(only, len(messages))
             return [(name, messages) for name in names]
         number = self._wanted.of(messages.topics, messages.rows)
         present = np.bincount(number)
-        wanted = {i: self._counted(i, int(n)) for i, n in enumerate(present) if n}
+        wanted = {i: self.counted(i, int(n)) for i, n in enumerate(present) if n}
         parts = []
         for name, _ in self._filters:
             mine = [i for i, names in wanted.items() if name in names]
@@ -56,8 +56,8 @@ class Router:
                 parts.append((name, messages.where(chosen[number])))
         return parts
 
-    def _counted(self, number: int, messages: int) -> tuple[str, ...]:
-        """Who wants so many messages with this answer."""
+    def counted(self, number: int, messages: int) -> tuple[str, ...]:
+        """Who wants so many messages with this `number`."""
         answer = self._answers[number]
         if isinstance(answer, Reason):
             self._ledger.count(Count.MESSAGES_REJECTED, messages, reason=answer)
@@ -66,7 +66,8 @@ class Router:
             self._ledger.count(Count.MESSAGES_COPIED, messages * (len(answer) - 1))
         return answer
 
-    def _number(self, topic: str) -> int:
+    def number(self, topic: str) -> int:
+        """What tells apart who wants messages on a topic; see `counted`."""
         answer = self._answer(topic)
         number = self._numbers.get(answer)
         if number is None:

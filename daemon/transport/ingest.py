@@ -72,6 +72,8 @@ class Ingest(Link):
         """Queue acknowledgements, in order; those of earlier connections are left out."""
         epoch = self.epoch
         if isinstance(messages, Bulk):
+            if not messages.rows[:, PACKET_ID].any():
+                return  # of QoS 0
             owed = messages.rows[messages.qos > 0, PACKET_ID]
             mids = owed if messages.origin.epoch == epoch else owed[:0]
         else:
