@@ -68,7 +68,7 @@ class Egress(Link):
         self._recall: tuple[str, ...] = ()
         self._recalling: list[str] = []
         self._recall_heard_ns = 0
-        wiring.outbox.on_put = self.wake
+        wiring.outbox.on_put = self.work_now
 
     # --- recall: states that we left before a restart ----------------------------------------
 

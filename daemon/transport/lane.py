@@ -5,6 +5,7 @@ Here the socket is read in large pieces, packets are found by a kernel, and what
 what there is little of: CONNACK, SUBACK, PINGRESP, DISCONNECT, QoS 2, and whatever is malformed.
 """
 
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,6 +15,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from daemon.messages import COLUMNS
+from daemon.transport.calls import receive
 from daemon.transport.frames import FULL, OTHER, scan
 from pipelines.batch import I4, U1
 
@@ -35,6 +37,7 @@ class Lane:
         """`v5`: whether packets have properties."""
         self.inner, self.v5 = inner, v5
         self._into, self._buffers = hasattr(inner, "recv_into"), hasattr(inner, "pending")
+        self._descriptor = inner.fileno() if type(inner) is socket.socket else -1
         self.answer: Callable[[], None] | None = None
         """Confirms what has been read, where that is of use; see `Tcp.answer`."""
         self.moved = 0
@@ -42,7 +45,7 @@ class Lane:
         self.waits = False
         """Whether there are packets that have come and were not taken yet."""
         self._data = _memory(ROOM_BYTES)
-        self._view = self._data.data
+        self._view, self._address = self._data.data, self._data.ctypes.data
         self._at = self._end = self._room = 0
         self._through = 0
         self._dry = False
@@ -78,7 +81,9 @@ class Lane:
         self._make_room()
         room = min(len(self._data) - 1 - self._end, READ_BYTES)
         try:
-            if self._into:
+            if self._descriptor >= 0:
+                n = receive(self._descriptor, self._address + self._end, room)
+            elif self._into:
                 n = self.inner.recv_into(self._view[self._end : self._end + room], room)
             else:  # paho's websocket
                 piece = self.inner.recv(room)
@@ -189,7 +194,7 @@ class Lane:
             return
         fresh = _memory(max(ROOM_BYTES, self._room))
         fresh[:left] = self._data[self._at : self._end]
-        self._data, self._view = fresh, fresh.data
+        self._data, self._view, self._address = fresh, fresh.data, fresh.ctypes.data
         self._at, self._end = 0, left
 
 

@@ -6,8 +6,8 @@ import socket
 import ssl
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -66,6 +66,12 @@ class Link(ABC):
         self._at_once = False
         self._raw_partly = False
         self._tcp: Tcp | None = None
+        self._served: tuple[Client, Any] | None = None
+        """Client and socket, while there is a connection to work on."""
+        self._ours = threading.Lock()
+        """Held by whoever works on it; its own thread lets go of it while it waits."""
+        self._failed: Exception | None = None
+        """What went wrong in another thread."""
         self._linger = Linger()
         self._lingered = False
         """Whether it is likely that something has come."""
@@ -133,6 +139,24 @@ class Link(ABC):
         with suppress(OSError):
             self._wake_w.send(b"\0")
 
+    def work_now(self) -> None:
+        """Send what waits here and now, unless its own thread is at work: then have that do it.
+
+        To wake a thread costs more than to send a packet, and takes longer.
+        """
+        done = False
+        if self.up and self._ours.acquire(blocking=False):
+            try:
+                if self._served is not None:
+                    self._work(*self._served)
+                    done = not self.raw
+            except Exception as error:  # noqa: BLE001 - it costs the connection, not the caller
+                self._failed = error
+            finally:
+                self._ours.release()
+        if not done:
+            self.wake()
+
     def ask_stop(self) -> None:
         """Let the thread say good-bye and end."""
         self._stop.set()
@@ -188,7 +212,12 @@ class Link(ABC):
         client: Client | None = None
         try:
             client = self._connect()
-            self._serve(client)
+            with self._ours:
+                self._failed = None
+                try:
+                    self._serve(client)
+                finally:
+                    self._served = None
         except OSError as error:
             self._loss = Loss(0, f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001
@@ -241,6 +270,9 @@ class Link(ABC):
         patience_s = self.dialect.patience_s(self.name)
         sock: Any
         while (sock := client.socket()) is not None:
+            self._served = client, sock
+            if self._failed is not None:
+                raise self._failed
             if not self._answered and clock.monotonic_ns() - began > patience_s * 1e9:
                 self._loss = Loss(SILENT, f"no CONNACK within {patience_s:g} s")
                 return
@@ -292,17 +324,28 @@ class Link(ABC):
         left_ns = self._linger.left_ns(self.wiring.clock.monotonic_ns())
         if not left_ns or self.raw or client.want_write():
             return
-        if self.hurries:
-            select.select([self._wake_r], [], [], left_ns / 1e9)
-        else:
-            self.wiring.clock.wait(self._stop, left_ns)
+        with self._let_go():
+            if self.hurries:
+                select.select([self._wake_r], [], [], left_ns / 1e9)
+            else:
+                self.wiring.clock.wait(self._stop, left_ns)
         self._lingered = True
+
+    @contextmanager
+    def _let_go(self) -> Iterator[None]:
+        """While inside, another thread may work on the connection."""
+        self._ours.release()
+        try:
+            yield
+        finally:
+            self._ours.acquire()
 
     def _wait(self, poll: select.poll, sock: Any, reading: bool) -> int:
         """Wait until something can be done; what the connection is ready for."""
         timeout_s = SELECT_S if reading and not self._stop.is_set() else 0.02
         buffered = reading and hasattr(sock, "pending") and sock.pending() > 0
-        events = dict(poll.poll(0 if buffered else timeout_s * 1000))
+        with self._let_go():
+            events = dict(poll.poll(0 if buffered else timeout_s * 1000))
         if self._wake_r.fileno() in events:
             with suppress(BlockingIOError):
                 while self._wake_r.recv(4096):

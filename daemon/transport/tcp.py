@@ -2,9 +2,8 @@
 
 import os
 import socket
-from typing import Final
 
-_QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+from daemon.transport.calls import confirm
 
 
 class Tcp:
@@ -21,8 +20,7 @@ class Tcp:
         A broker with Nagle's algorithm on (Mosquitto's default) keeps small packets back until
         that, and Linux would let it wait for up to 40 ms.
         """
-        if _QUICK_ACK is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        confirm(self._socket.fileno())
 
     def close(self) -> None:
         """Let go of the handle; the connection stays."""
