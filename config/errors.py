@@ -91,8 +91,10 @@ def render(problems: Iterable[Problem]) -> str:
 
 def printable(text: str) -> str:
     """Foreign text in one line that moves no cursor, tells no login, and is not endless."""
-    text = _LOGIN.sub("***@", text)
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    line = _LOGIN.sub("***@", text) if "@" in text else text
+    if not line.isprintable():
+        escaped = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in line]
+        line = "".join(escaped)
     return line if len(line) <= _TEXT_MAX else line[:_TEXT_MAX] + "…"
 
 

@@ -46,9 +46,11 @@ def _topics() -> None:
 
 
 def _packets() -> None:
-    from daemon.transport.lane_check import lane_works  # noqa: PLC0415 - a replay needs no paho
+    from daemon.transport import frames  # noqa: PLC0415 - a replay needs no paho
+    from daemon.transport.lane_check import lane_works  # noqa: PLC0415
 
     lane_works()
+    frames.warm_up()
 
 
 def _state(graph: Graph) -> None:

@@ -101,8 +101,10 @@ class Bank:
                 begin = 0
         told: tuple[Batch, I8] | None = None
         if self._watch is not None and (n or ticking):
-            *found_, changes_n = self._watch.run(batch, ends, members, part, begin, clocks)
-            told = (found_[0], found_[1]) if changes_n else None
+            raised, raised_ends, changes = self._watch.run(
+                batch, ends, members, part, begin, clocks
+            )
+            told = (raised, raised_ends) if changes else None
         if told is None and not (n and self._telling):
             return
         changed = set[int]() if told is None else _filled(told[1], first, last, 0)
@@ -111,13 +113,15 @@ class Bank:
             m = int(members[j]) - less
             wants = m in self._telling
             found = copied(_part(batch, ends, j, first, begin)) if wants else NOTHING
-            changes = _part(*told, j, first, 0) if told is not None else NOTHING
+            changed_rows = _part(*told, j, first, 0) if told is not None else NOTHING
             pipeline = self.pipelines[m]
             if pipeline.alerting is not None:
                 pipeline.alerting.throttle.quiet(before_ns)
                 if tick_ns and pipeline.alerting.throttle.idle:
                     pipeline.alerting.throttle.at(tick_ns)
-            pipeline.note(found, changes, made.setdefault(m + self.first, Made()), ticking=ticking)
+            pipeline.note(
+                found, changed_rows, made.setdefault(m + self.first, Made()), ticking=ticking
+            )
 
     def _wanted(self, members: I8, ends: I8, part: tuple[int, int, int], begin: int) -> set[int]:
         """Which of the members have rows that somebody wants."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
@@ -86,8 +87,13 @@ def sample_name(source: str, labels: Labels, time_ns: int) -> str:
 def rfc3339(time_ns: int) -> str:
     """Nanoseconds since 1970 → '2026-11-23T05:00:00.25Z', as many digits as needed."""
     seconds, ns = divmod(time_ns, 1_000_000_000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{ns:09d}".rstrip("0").rstrip(".") + "Z"
+    return f"{_second(seconds)}.{ns:09d}".rstrip("0").rstrip(".") + "Z"
+
+
+@lru_cache(maxsize=4_096)
+def _second(seconds: int) -> str:
+    """Many events, and several times of each, are of few seconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def rfc3339_ns(text: str) -> int:

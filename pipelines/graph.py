@@ -267,9 +267,11 @@ class Graph:
                 continue
             for pipeline, made in banks.run(flow.batch, tick_ns, last=last):
                 name = pipeline.name
-                rows, flows["alerts", name] = pipeline.handed_on(made)
-                flows["samples", name] = flows["windows", name] = rows
-                told[name] = made.events
+                if pipeline.followed:
+                    rows, flows["alerts", name] = pipeline.handed_on(made)
+                    flows["samples", name] = flows["windows", name] = rows
+                if made.events:
+                    told[name] = made.events
         for name, pipeline in self._alone.items():
             flow = pipeline.gathered(flows, ticking=ticking)
             if flow is None or (flow.empty and not ticking):

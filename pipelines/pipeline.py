@@ -337,7 +337,7 @@ class Pipeline:
             made.events += [
                 self._reviser.held(self._teller.event(self.core, *item)) for item in items
             ]
-        if changes.size:
+        if changes.size and self.followed:
             made.alerts.append(as_rows(changes, events))
         if self.alerting is not None and events:
             held = [self._reviser.held(event) for event in events]

@@ -132,11 +132,12 @@ class Lane:
             # What paho reads may be a message, too.
             if self.for_paho and not (room() and self.let(client)):
                 return
-            data, rows = self.take(min(room(), ROWS_MAX))
-            if len(rows):
-                put(data, rows)
-            if self.for_paho:
-                continue
+            if self._fresh or self.waits or self._through:
+                data, rows = self.take(min(room(), ROWS_MAX))
+                if len(rows):
+                    put(data, rows)
+                if self.for_paho:
+                    continue
             if self.waits:
                 if not room():
                     return

@@ -2,12 +2,11 @@
 
 import logging
 import select
-import socket
 import ssl
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -21,14 +20,13 @@ from daemon.transport.address import Address
 from daemon.transport.backoff import Backoff
 from daemon.transport.dialect import UNSUPPORTED, Dialect
 from daemon.transport.lane import LaneClient
-from daemon.transport.linger import Linger
 from daemon.transport.loss import SILENT, TAKEN_OVER, UNANSWERED, UNSPECIFIED, Loss
 from daemon.transport.port import Wiring
+from daemon.transport.rest import Rest
 from daemon.transport.tcp import Tcp
 
 log = logging.getLogger(__name__)
 
-SELECT_S: Final = 1.0
 SEND_BYTES: Final = 256 * 1024
 MISC_NS: Final = 250_000_000
 """How often paho is asked whether a ping is due; keep-alives are whole seconds."""
@@ -68,20 +66,13 @@ class Link(ABC):
         self._tcp: Tcp | None = None
         self._served: tuple[Client, Any] | None = None
         """Client and socket, while there is a connection to work on."""
-        self._ours = threading.Lock()
-        """Held by whoever works on it; its own thread lets go of it while it waits."""
         self._failed: Exception | None = None
         """What went wrong in another thread."""
-        self._linger = Linger()
-        self._lingered = False
-        """Whether it is likely that something has come."""
         self._up_at = 0
         self._beat_ns = 0
         self._stop = threading.Event()
         self._backoff = Backoff()
-        self._wake_r, self._wake_w = socket.socketpair()
-        self._wake_r.setblocking(False)
-        self._wake_w.setblocking(False)
+        self._waiting = Rest(wiring.clock, self._stop)
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{name}", daemon=True)
         self._in_bulk = False
         wiring.ledger.watch(Gauge.CONNECTED, lambda: self.up, connection=name)
@@ -133,11 +124,8 @@ class Link(ABC):
 
     def wake(self) -> None:
         """Have the thread look for work now; it does so by itself after what it does just now."""
-        if threading.get_ident() == self._thread.ident:
-            return
-        # Full means that it will wake up anyway; closed, that it has ended.
-        with suppress(OSError):
-            self._wake_w.send(b"\0")
+        if threading.get_ident() != self._thread.ident:
+            self._waiting.ring()
 
     def work_now(self) -> None:
         """Send what waits here and now, unless its own thread is at work: then have that do it.
@@ -145,7 +133,7 @@ class Link(ABC):
         To wake a thread costs more than to send a packet, and takes longer.
         """
         done = False
-        if self.up and self._ours.acquire(blocking=False):
+        if self.up and self._waiting.lock.acquire(blocking=False):
             try:
                 if self._served is not None:
                     self._work(*self._served)
@@ -153,7 +141,7 @@ class Link(ABC):
             except Exception as error:  # noqa: BLE001 - it costs the connection, not the caller
                 self._failed = error
             finally:
-                self._ours.release()
+                self._waiting.lock.release()
         if not done:
             self.wake()
 
@@ -197,8 +185,7 @@ class Link(ABC):
                 taken = self._loss.code == TAKEN_OVER
                 wait_s = self._backoff.next_s(up_for_s=up_for_s, taken_over=taken)
                 self._rest(int(wait_s * 1e9))
-        self._wake_r.close()
-        self._wake_w.close()
+        self._waiting.close()
 
     def _rest(self, wait_ns: int) -> None:
         clock = self.wiring.clock
@@ -212,7 +199,7 @@ class Link(ABC):
         client: Client | None = None
         try:
             client = self._connect()
-            with self._ours:
+            with self._waiting.lock:
                 self._failed = None
                 try:
                     self._serve(client)
@@ -222,11 +209,11 @@ class Link(ABC):
             self._loss = Loss(0, f"{type(error).__name__}: {error}")
         except Exception as error:  # noqa: BLE001
             # Foreign bytes or a fault of ours: it costs the connection, never the thread.
-            self._fault(error)
+            self._loss = Loss.by_fault(error, self.name)
         try:
             self._close(client)
         except Exception as error:  # noqa: BLE001 - as above
-            self._fault(error)
+            self._loss = Loss.by_fault(error, self.name)
 
     def _connect(self) -> Client:
         broker = self.wiring.broker
@@ -261,9 +248,8 @@ class Link(ABC):
 
     def _serve(self, client: Client) -> None:
         """Move packets until the connection ends."""
-        poll, clock = select.poll(), self.wiring.clock
-        poll.register(self._wake_r, select.POLLIN)
-        registered = -1
+        clock = self.wiring.clock
+        self._waiting.begin()
         began = pinged = clock.monotonic_ns()
         patient_until = misc_at = 0
         half_ns = self.wiring.broker.keepalive // 2
@@ -284,11 +270,8 @@ class Link(ABC):
             mask = select.POLLIN if reading else 0
             if client.want_write() or self.raw:
                 mask |= select.POLLOUT
-            if mask != registered:
-                poll.register(sock.fileno(), mask)
-                registered = mask
-            hit = select.POLLIN if self._lingered else self._wait(poll, sock, reading)
-            self._lingered = False
+            buffered = reading and hasattr(sock, "pending") and sock.pending() > 0
+            hit = self._waiting.until(sock.fileno(), mask, buffered=buffered, patient=reading)
             if hit & _GONE and not reading:
                 return
             if reading and hit & (select.POLLIN | _GONE):
@@ -312,45 +295,12 @@ class Link(ABC):
                     sock.send(_PINGREQ)
 
     def _let_come(self, client: Client, sock: Any, looked_ns: int) -> None:
-        """Send what came of what was read, and let more come for a moment.
-
-        Or until there is something to send that cannot wait.
-        """
+        """Send what came of what was read, and let more come for a moment."""
         self.lingers = False
-        if client.socket() is None:
-            return
-        self._work(client, sock)
-        self._linger.read(looked_ns)
-        left_ns = self._linger.left_ns(self.wiring.clock.monotonic_ns())
-        if not left_ns or self.raw or client.want_write():
-            return
-        with self._let_go():
-            if self.hurries:
-                select.select([self._wake_r], [], [], left_ns / 1e9)
-            else:
-                self.wiring.clock.wait(self._stop, left_ns)
-        self._lingered = True
-
-    @contextmanager
-    def _let_go(self) -> Iterator[None]:
-        """While inside, another thread may work on the connection."""
-        self._ours.release()
-        try:
-            yield
-        finally:
-            self._ours.acquire()
-
-    def _wait(self, poll: select.poll, sock: Any, reading: bool) -> int:
-        """Wait until something can be done; what the connection is ready for."""
-        timeout_s = SELECT_S if reading and not self._stop.is_set() else 0.02
-        buffered = reading and hasattr(sock, "pending") and sock.pending() > 0
-        with self._let_go():
-            events = dict(poll.poll(0 if buffered else timeout_s * 1000))
-        if self._wake_r.fileno() in events:
-            with suppress(BlockingIOError):
-                while self._wake_r.recv(4096):
-                    pass
-        return events.get(sock.fileno(), 0) | (select.POLLIN if buffered else 0)
+        if client.socket() is not None:
+            self._work(client, sock)
+        if client.socket() is not None and not self.raw and not client.want_write():
+            self._waiting.let_come(looked_ns, hurries=self.hurries)
 
     def _write(self, client: Client, sock: Any, hit: int) -> bool:
         """Send what may be sent now; True when the connection ended by it."""
@@ -372,7 +322,7 @@ class Link(ABC):
                 self._write_raw(sock)
             if self.raw:
                 return
-        self.wake()
+        self._waiting.ring()
 
     def _write_raw(self, sock: Any) -> None:
         try:
@@ -448,21 +398,4 @@ class Link(ABC):
     def _report(self) -> None:
         self.wiring.ledger.count(Count.CONNECTION_FAILURES, connection=self.name)
         self.last_error = self._loss.text
-        sentence = "No connection to the broker, trying again"
-        level = logging.WARNING
-        if self._loss.code == TAKEN_OVER:
-            sentence = "Another client uses our client id, waiting before the next attempt"
-            level = logging.ERROR
-        log.log(
-            level,
-            sentence,
-            extra={"facts": {"connection": self.name, "reason": self._loss.text}},
-        )
-
-    def _fault(self, error: Exception) -> None:
-        self._loss = Loss(0, f"{type(error).__name__}: {error}")
-        log.error(
-            "A fault ended the connection",
-            exc_info=error,
-            extra={"facts": {"connection": self.name}},
-        )
+        self._loss.report(self.name)
