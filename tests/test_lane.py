@@ -418,6 +418,37 @@ def test_a_socket_that_gave_less_than_there_was_room_for_is_not_asked_again():
     assert (taken, len(wire.pieces)) == ([1, 1], 1)
 
 
+def test_what_the_broker_keeps_back_until_it_has_an_answer_is_read_at_once():
+    data = CONNACK[V5] + packet(0x30, text(b"a") + b"\x00x")
+    wire = Wire([data, None, None])
+    client, _ = connected(LaneClient, wire, V5)
+    taken, answered = [], []
+
+    def answer():
+        answered.append(1)
+        if len(answered) == 1:
+            wire.pieces.insert(0, data[5:] * 2)
+
+    client.lane.answer = answer
+    client.lane.read(client, lambda: 10, lambda _, rows: taken.append(len(rows)))
+    assert (sum(taken), len(answered)) == (3, 1)
+    client.lane.read(client, lambda: 10, lambda _, rows: taken.append(len(rows)))
+    assert (sum(taken), len(answered)) == (3, 1)  # nothing has come, and nothing is to be answered
+
+
+def test_what_came_before_the_end_is_taken_before_the_end_is_told():
+    data = CONNACK[V5] + packet(0x30, text(b"a") + b"\x00x")
+    client, heard = connected(LaneClient, Wire([data]), V5)
+    client.lane.answer = lambda: None
+    taken = []
+    for _ in range(3):
+        if client.socket() is not None:
+            put = lambda _, rows: taken.append((len(rows), list(heard)))  # noqa: E731
+            client.lane.read(client, lambda: 10, put)
+    assert taken == [(1, ["connected"])]
+    assert heard == ["connected", "Unspecified error"]
+
+
 def test_without_room_paho_reads_nothing_either():
     size = lane.WHOLE_BYTES_MAX + 5
     data = CONNACK[V5] + packet(0x30, text(b"big") + b"\x00" + bytes(size))

@@ -61,8 +61,7 @@ class Link(ABC):
         """Whether the broker waits for what we send."""
         self._loss = Loss()
         self._answered = False
-        self._at_once = False
-        self._raw_partly = False
+        self._at_once = self._raw_partly = False
         self._tcp: Tcp | None = None
         self._served: tuple[Client, Any] | None = None
         """Client and socket, while there is a connection to work on."""
