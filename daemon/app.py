@@ -1,7 +1,8 @@
 """App: builds the daemon from its configuration and keeps it running; knows every part.
 
-Threads: this one (signals, reload, the engine's turns), one or two of the transport's, and the
-HTTP server's.  Only the inbox, the outbox and the ledger are touched by more than one.
+Threads: this one (signals, reload, ticks, long turns), one or two of the transport's, which make
+short turns, and the HTTP server's.  The engine belongs to whoever is inside `Turns`; else only the
+inbox, the outbox and the ledger are touched by more than one.
 """
 
 import contextlib

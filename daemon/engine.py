@@ -1,6 +1,6 @@
 """Engine: the turn that takes what has arrived, runs it through, and hands on what came of it.
 
-One thread owns everything here. Time comes in with the messages: ticks lie on a grid of
+One thread at a time owns everything here (`daemon.turns`). Time comes in with the messages: ticks lie on a grid of
 processing time (`pipelines.graph.TICK_NS`), before the first message that arrived after them,
 so the same messages with the same times of arrival give the same events however they are cut.
 """

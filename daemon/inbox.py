@@ -1,4 +1,4 @@
-"""Inbox: the bounded queue from the transport's thread to the engine's."""
+"""Inbox: the bounded queue from the transport to the engine."""
 
 import threading
 from collections import deque
@@ -11,7 +11,7 @@ from daemon.messages import Message
 
 
 class Inbox:
-    """Messages in order of arrival; one thread puts, one drains, neither blocks the other."""
+    """Messages in order of arrival; one thread at a time puts, one drains, neither blocks the other."""
 
     def __init__(self, messages_max: int, bytes_max: int, ledger: Ledger) -> None:
         self.messages_max = messages_max

@@ -42,7 +42,7 @@ class Outbox:
         self.messages_max = messages_max
         self.bytes_max = bytes_max
         self.on_put: Callable[[], None] = _nothing
-        """Called after each `put`, in the engine's thread; the transport wakes up by it."""
+        """Called after each `put`, by whoever puts; the transport sends what there is, or wakes up."""
         self.on_refused: Callable[[Outgoing, str, str], None] = _ignore
         """Told of each output that can never be published, why, and details."""
         self.on_dropped: Callable[[str, str, int], None] = _ignore

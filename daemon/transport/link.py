@@ -41,7 +41,8 @@ _CONNECT_NS: Final = 60 * SECOND
 class Link(ABC):
     """A thread that connects, serves, and connects again, with a fresh client each time.
 
-    Hooks run in this thread only; whatever they raise costs this connection and is counted.
+    Hooks run in this thread, `work` and `on_sent` also in others while it waits; whatever they raise
+    costs this connection and is counted.
     """
 
     def __init__(self, wiring: Wiring, name: str, dialect: Dialect) -> None:
@@ -65,8 +66,7 @@ class Link(ABC):
         self._tcp: Tcp | None = None
         self._served: tuple[Client, Any] | None = None
         """Client and socket, while there is a connection to work on."""
-        self._failed: Exception | None = None
-        """What went wrong in another thread."""
+        self._failed: Exception | None = None  # in another thread
         self._up_at = 0
         self._beat_ns = 0
         self._stop = threading.Event()
