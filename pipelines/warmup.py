@@ -1,6 +1,6 @@
 """Warm-up: compile every kernel that a graph will call, before the first message waits for it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -31,10 +31,10 @@ def steps(graph: Graph) -> Iterator[Step]:
     if not all(p.alone for p in pipelines):
         yield "links", _links
     alone, banked = (_operators(p for p in pipelines if p.alone is kind) for kind in (True, False))
-    for name, found in (alone | banked).items():
-        calls = [_caller(*found)] if name in alone else []
-        calls += [_bank_caller(*found)] if name in banked else []
-        yield name, _each_of(calls)
+    for name, found in alone.items():
+        yield name, _caller(*found)
+    for name, found in banked.items():
+        yield f"{name}_each", _bank_caller(*found)
 
 
 def _operators(pipelines: Iterable[Pipeline]) -> dict[str, tuple[Operator, Params]]:
@@ -94,14 +94,6 @@ def _bank_caller(operator: Operator, params: Params) -> Callable[[], object]:
         each = Each(operator, [StepRunner(operator, [params], 1, 0)], 1)
         none = np.zeros(0, np.int64)
         each.run(new_batch(0), none, none, (0, 0, 0), 0)
-
-    return call
-
-
-def _each_of(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
-    def call() -> None:
-        for one in calls:
-            one()
 
     return call
 
