@@ -17,9 +17,9 @@ from daemon.inbox import Inbox
 AT_ONCE_MAX: Final = 1_024
 """Messages; the broker sends more than this within a turn of them."""
 LONG_NS: Final = 5_000_000
-"""A turn that takes longer keeps the connection waiting."""
+"""A turn that takes longer keeps the connection waiting; one alone may have been held up itself."""
 AWAY: Final = 20
-"""For so many times as long, the engine's own thread makes them."""
+"""After two of them, the engine's own thread makes all for so many times as long."""
 
 
 class Turns:
@@ -32,6 +32,7 @@ class Turns:
         self._inbox, self._clock, self._turn = inbox, clock, turn
         self._lock = threading.Lock()
         self._away_until_ns = 0
+        self._was_long = False
 
     def open(self) -> None:
         """From now on, turns may be made where messages come in."""
@@ -54,12 +55,16 @@ class Turns:
             if self.fault is not None or began_ns < self._away_until_ns:
                 return False
             taken = self._turn()
-            ended_ns = self._clock.monotonic_ns()
-            if ended_ns - began_ns > LONG_NS:
-                self._away_until_ns = ended_ns + AWAY * (ended_ns - began_ns)
+            self._took(began_ns, self._clock.monotonic_ns())
             return taken > 0
         except BaseException as error:  # noqa: BLE001 - it ends the daemon, not this connection
             self.fault = error
             return False
         finally:
             self._lock.release()
+
+    def _took(self, began_ns: int, ended_ns: int) -> None:
+        took_ns, before = ended_ns - began_ns, self._was_long
+        self._was_long = took_ns > LONG_NS
+        if self._was_long and before:
+            self._away_until_ns = ended_ns + AWAY * took_ns
