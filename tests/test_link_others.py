@@ -34,12 +34,17 @@ def threads(monkeypatch, mosquitto, opened):
 @pytest.mark.broker
 @pytest.mark.usefixtures("quick")
 def test_an_output_leaves_in_the_thread_that_has_put_it(mosquitto, peers, threads):
-    w, link, found = threads
-    peer = peers(mosquitto.port, "others/out")
-    until(lambda: not link._waiting.lock.locked())
-    w.outbox.put([alert("others/out", b"1")])
-    assert found[:1] == [threading.current_thread()]
-    until(lambda: peer.payloads == [b"1"] and len(w.outbox) == 0)
+    w, _, found = threads
+    peer, put = peers(mosquitto.port, "others/out"), []
+
+    def left_here():  # but when its own thread is just at work
+        found.clear()
+        put.append(b"%d" % len(put))
+        w.outbox.put([alert("others/out", put[-1])])
+        return threading.current_thread() in found
+
+    until(left_here)
+    until(lambda: peer.payloads == put and len(w.outbox) == 0)
 
 
 @pytest.mark.broker
@@ -63,16 +68,23 @@ def test_a_fault_in_another_thread_costs_the_connection_and_nothing_is_lost(
     peer, work = peers(mosquitto.port, "others/out"), link.work
     before = link.epoch
 
+    failed, put = [], []
+
     def fails(client):
         if threading.current_thread() is threading.main_thread():
+            failed.append(1)
             raise ZeroDivisionError("a fault")
         work(client)
 
+    def fails_here():
+        put.append(b"%d" % len(put))
+        w.outbox.put([alert("others/out", put[-1])])
+        return failed
+
     link.work = fails
-    until(lambda: not link._waiting.lock.locked())
-    w.outbox.put([alert("others/out", b"1")])
+    until(fails_here)
     until(lambda: link.epoch > before and len(w.outbox) == 0)
-    assert peer.payloads == [b"1"]
+    assert peer.payloads == put
 
 
 def test_receiving_reads_what_is_there_and_says_when_nothing_is():
