@@ -111,7 +111,6 @@ class Drained:
         daemon = latency.Daemon(self.broker, 1, self.folder, self.state, http)
         took, spent = self.drain(daemon, messages)
         server = sum(threads_ns(self.broker.process.pid)) - server
-        found = metrics(self.port)
         daemon.stop()
         return {
             "rate": messages / took,
