@@ -6,8 +6,9 @@ and rendering are each other's exact inverse.
 
 import hashlib
 import re
+import sys
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
@@ -165,6 +166,32 @@ class TopicFilter:
         # `x/#` takes x itself; but that of `/#` would be the empty topic, which there is not.
         nothing = shorter == 1 and longer[0].kind == "literal" and not longer[0].prefix
         return longer[shorter] is REST and not nothing
+
+
+class TopicIndex:
+    """Many filters; those that differ in literal levels alone are found without asking each."""
+
+    def __init__(self, filters: Iterable[TopicFilter]) -> None:
+        self._places: dict[tuple[int, int, tuple[int, ...]], dict[tuple[str, ...], TopicFilter]] = {}
+        """By the fewest levels, the most, and places of the literal ones; then by their texts."""
+        self._others: list[TopicFilter] = []
+        """Those that are found at the same place as another."""
+        for one in filters:
+            least = len(one.levels) - (one.levels[-1] is REST)
+            most = sys.maxsize if one.levels[-1] is REST else least
+            fixed = tuple(i for i, level in enumerate(one.levels) if level.kind == "literal")
+            known = self._places.setdefault((least, most, fixed), {})
+            if known.setdefault(tuple([one.levels[i].prefix for i in fixed]), one) is not one:
+                self._others.append(one)
+
+    def matches(self, topic: str) -> bool:
+        """Whether any of them matches a topic."""
+        parts, asked = topic.split("/"), list(self._others)
+        for (least, most, fixed), known in self._places.items():
+            if least <= len(parts) <= most:
+                found = known.get(tuple([parts[i] for i in fixed]))
+                asked += [found] if found else []
+        return any(one.match(topic) is not None for one in asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import orjson
 
 from config.errors import printable
 from config.model import Gateway
-from config.topics import TopicFilter, TopicTemplate
+from config.topics import TopicFilter, TopicIndex, TopicTemplate
 from daemon.bulk import Bulk
 from daemon.commands import answer, parse
 from daemon.encode import Encoder
@@ -40,7 +40,8 @@ class Control:
         self._taken = [TopicFilter.parse(source.topic) for source in gateway.sources.values()]
         self._origin = f"/sensorweir/{gateway.gateway}/"
         self._state_topic = encoder.state_topic
-        self._states = {text: TopicFilter.parse(text) for text in encoder.state_filters()}
+        self._states = tuple(encoder.state_filters())
+        self._among_states = TopicIndex(map(TopicFilter.parse, self._states))
         self._command = None
         if gateway.command_topic is not None:
             template = TopicTemplate.parse(gateway.command_topic)
@@ -55,7 +56,7 @@ class Control:
     @property
     def states(self) -> tuple[str, ...]:
         """Filters of the retained states that we left before a restart."""
-        return tuple(self._states)
+        return self._states
 
     def takes(self, topic: str) -> bool:
         """Whether messages on this topic are ours."""
@@ -135,7 +136,7 @@ class Control:
         return (
             topic == self._command
             or self._rows.takes(topic)
-            or any(f.match(topic) is not None for f in self._states.values())
+            or self._among_states.matches(topic)
         )
 
     def _recall(self, message: Message, graph: Graph) -> tuple[list[Event], list[Outgoing]]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.topics import TopicFilter, TopicTemplate, safe
+from config.topics import TopicFilter, TopicIndex, TopicTemplate, safe
 
 LEVEL = st.sampled_from(["a", "b", "ab", "", "+", "{x}", "a{y}", "{z}b", "$s", "$"])
 FILTERS = (
@@ -45,6 +45,12 @@ def by_mqtt_rules(text, topic):
 @given(FILTERS, st.sampled_from(TOPICS))
 def test_match_follows_the_standard(text, topic):
     assert (TopicFilter.parse(text).match(topic) is not None) == by_mqtt_rules(text, topic)
+
+
+@given(st.lists(FILTERS, max_size=12), st.sampled_from(TOPICS))
+def test_one_of_many_matches_when_any_does(texts, topic):
+    index = TopicIndex(map(TopicFilter.parse, texts))
+    assert index.matches(topic) == any(by_mqtt_rules(text, topic) for text in texts)
 
 
 @given(FILTERS, FILTERS)
