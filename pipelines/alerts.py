@@ -112,7 +112,7 @@ class State(NamedTuple):
     normal_ns: I8 = column("i8")  # since when it is gone
     over: I8 = column("i8")  # bits of the levels whose limit the newest known value passes
     onset_ns: I8 = column("i8", "slots")  # (S, slots) since when, for those
-    last: F8 = column("f8")  # newest known value
+    last: F8 = column("f8")  # newest known value, while not at rest
     worst: F8 = column("f8")  # value furthest beyond a limit since the onset
     excess: F8 = column("f8")  # how far that was
     told: F8 = column("f8")  # excess at the last event

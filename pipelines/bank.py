@@ -15,6 +15,7 @@ import numpy as np
 from pipelines import alerts
 from pipelines.alerting import Alerting
 from pipelines.batch import I8, Batch, copied, rows
+from pipelines.calm import Calm
 from pipelines.core import NOTHING
 from pipelines.each import NO_CLOCKS, Each
 from pipelines.flow import Made
@@ -70,6 +71,11 @@ class Bank:
             runners.append(pipeline.alerting.watch.runner)
         kinds = [(r.operator.name, len(r.fields), r.form) for r in runners]
         return tuple(kinds)
+
+    def calm(self) -> Calm:
+        """Which rows leave the alerts of all members at rest; they have no steps."""
+        assert self._watch is not None
+        return Calm(self._watch.runners, self.first)
 
     def run(self, dealt: Dealt, before_ns: int, made: dict[int, Made]) -> None:
         """Let members take rows; what comes of it goes to `made`, by member.
@@ -139,14 +145,16 @@ class Banks:
     def __init__(self, table: SeriesTable, pipelines: Sequence[Pipeline]) -> None:
         by_form: dict[tuple[object, ...], list[Pipeline]] = {}
         for pipeline in pipelines:
-            by_form.setdefault(Bank.form(pipeline), []).append(pipeline)
+            by_form.setdefault((_only_watches(pipeline), *Bank.form(pipeline)), []).append(pipeline)
+        by_form = dict(sorted(by_form.items(), key=lambda item: bool(item[0][0])))
         self.table = table
         self.pipelines = [p for some in by_form.values() for p in some]
         self.banks: list[Bank] = []
         for some in by_form.values():
             first = self.banks[-1].last if self.banks else 0
             self.banks.append(Bank(some, first, len(self.pipelines)))
-        self._links = Links(table, [p.selection for p in self.pipelines])
+        calm = self.banks[-1].calm() if _only_watches(self.pipelines[-1]) else None
+        self._links = Links(table, [p.selection for p in self.pipelines], calm)
         self._below = [m for m, p in enumerate(self.pipelines) if p.followed]
         self._upstream = self._clock_ends = NONE
         self._clock_ns = NONE
@@ -169,6 +177,7 @@ class Banks:
             rows_, members, ends, n = self._links.deal(batch)
             for bank, a, b in self._touched(members, n):
                 bank.run(Dealt(rows_, members, ends, (a, b, bank.first)), self._tick_ns, made)
+            self._links.look()
             if made:
                 self._open.update(m for m in made if _is_open(self.pipelines[m]))
         if tick_ns is not None or last:
@@ -269,6 +278,12 @@ class Banks:
                     alerting.throttle.quiet(before_ns)
                     alerting.throttle.at(tick_ns)
                 made.setdefault(m, Made()).events += alerting.tick()
+
+
+def _only_watches(pipeline: Pipeline) -> bool:
+    """Whether nothing comes of its rows but alerts."""
+    wanted = pipeline.spec.publish is not None or pipeline.taken
+    return pipeline.alerting is not None and not pipeline.stages and not wanted
 
 
 def _is_open(pipeline: Pipeline) -> bool:

@@ -104,7 +104,7 @@ class Each:
         self._ends = np.zeros(members, np.int64)
         self._at = np.zeros(5, np.int64)
         self._second, state, params = runners[0].like
-        self._like = _like(state), _like(params)
+        self._like = like(state), like(params)
         self._call: Any = None
 
     def run(
@@ -147,6 +147,6 @@ class Each:
         return done
 
 
-def _like(value: Any) -> Any:
+def like(value: Any) -> Any:
     """Arrays of the same types, without anything in them."""
     return type(value)(*[np.zeros((0,) * array.ndim, array.dtype) for array in value])

@@ -144,6 +144,8 @@ class Graph:
         names, taken, refused = self.tables.settle(fits)
         for name, spec in filled(self.tables.current).items() if names else ():
             self.pipelines[name].present(spec)
+        if names:
+            self.again()
         return taken, refused
 
     def run(self, arrivals: Mapping[str, Arrivals]) -> list[Event]:

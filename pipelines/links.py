@@ -2,7 +2,8 @@
 
 Met once for each new series, by labels; from then on a batch is dealt out by two kernels.  What
 the label of a new series is decides who is asked at all: a pipeline with `where: {device: b7}`
-costs nothing when b8 turns up, or sends.
+costs nothing when b8 turns up, or sends.  A row that leaves all alerts at rest (`pipelines.calm`) is
+not dealt to those who only watch for them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,8 @@ from typing import Final
 
 import numpy as np
 
-from pipelines.batch import I4, I8, Batch, new_batch, roomy
+from pipelines.batch import F8, GOOD, I4, I8, U1, Batch, new_batch, roomy
+from pipelines.calm import Calm
 from pipelines.jit import kernel
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Selection
@@ -23,14 +25,16 @@ FEW: Final = 64
 class Links:
     """Rows of one source's table, and where each of them leads."""
 
-    def __init__(self, table: SeriesTable, selections: Sequence[Selection]) -> None:
-        self.table, self.selections = table, selections
+    def __init__(
+        self, table: SeriesTable, selections: Sequence[Selection], calm: Calm | None = None
+    ) -> None:
+        """`calm`: the last of the members, where they watch for alerts and no more."""
+        self.table, self.selections, self._calm = table, selections, calm
         self._by_label: dict[tuple[str, str], list[int]] = {}
         self._others: list[int] = []
         """Members that have to be asked about every series."""
-        for m, selection in enumerate(selections):
+        for m, (selection, pairs) in enumerate(zip(selections, _telling(selections), strict=True)):
             selection.linked = True
-            pairs = _literal(selection)
             for pair in pairs:
                 self._by_label.setdefault(pair, []).append(m)
             if not pairs:
@@ -43,7 +47,15 @@ class Links:
         self._batch = new_batch(0)
         self._members: I8 = np.zeros(len(selections), np.int64)
         self._ends: I8 = np.zeros(len(selections), np.int64)
-        self._size: I8 = np.zeros(1, np.int64)
+        self._size: I8 = np.zeros(2, np.int64)
+        """Members that have any rows, and series that are to be looked at."""
+        self._middle: I8 = np.zeros(0, np.int64)
+        """(series,) the first link to one of the calm members."""
+        self._low: F8 = np.zeros(0)
+        self._high: F8 = np.zeros(0)
+        self._dirty: U1 = np.zeros(0, np.uint8)
+        self._stirred: I8 = np.zeros(0, np.int64)
+        self._until: I8 = np.zeros(0, np.int64)
         self._calls: tuple[Callable[..., int], Callable[..., None]] | None = None
 
     @property
@@ -67,6 +79,7 @@ class Links:
         self._starts = np.concatenate((self._starts[: first + 1], np.array(starts, np.int64)))
         self._member = np.concatenate((self._member[:at], np.array(member, np.int32)))
         self._row = np.concatenate((self._row[:at], np.array(row, np.int32)))
+        self._stir(first)
         return sorted(set(member))
 
     def settle(self) -> None:
@@ -90,6 +103,7 @@ class Links:
         self._row = np.concatenate([np.arange(part.size, dtype=np.int32) for part in parts])[order]
         self._starts = np.searchsorted(upstream_of[order], np.arange(n + 1)).astype(np.int64)
         self._known = n
+        self._stir(0)
 
     def upstream(self) -> tuple[I8, I8]:
         """(rows of all members,) the row of the source, FULL where there is none; ends of each."""
@@ -106,18 +120,42 @@ class Links:
         (rows, members that have any, where the rows of each of them end, how many members);
         there may be more behind all of them, which mean nothing. Valid until the next call.
         """
-        links = (self._starts, self._member, self._counts, self._members, self._size)
+        if batch.size > self._until.size:
+            self._until = np.zeros(2 * batch.size, np.int64)
+        links = (self._starts, self._member, self._counts, self._members, self._size, self._until)
+        calm = (self._middle, self._low, self._high, self._dirty, self._stirred)
         into = (self._row, self._batch, self._ends)
         if self._calls is None:
             self._calls = (
-                _counted.bound(batch.series, *links),
+                _counted.bound(batch, *links, *calm),
                 _dealt.bound(batch, *links, *into),
             )
-        n = self._calls[0](batch.series, *links)
+        n = self._calls[0](batch, *links, *calm)
         self._batch.count[0] = 0
         self._batch = roomy(self._batch, n)
         self._calls[1](batch, *links, self._row, self._batch, self._ends)
         return self._batch, self._members, self._ends, int(self._size[0])
+
+    def look(self) -> None:
+        """Find out what leaves alerts at rest, of series whose rows were dealt, and taken."""
+        n = int(self._size[1])
+        if n and self._calm is not None:
+            links = (self._starts, self._middle, self._member, self._row)
+            self._calm.look(self._stirred, n, links, self._low, self._high, self._dirty)
+
+    def _stir(self, first: int) -> None:
+        """Nothing is known of series from `first` on: all of their rows are dealt."""
+        n = self._known
+        calm_from = len(self.selections) if self._calm is None else self._calm.first
+        links = self._member[self._starts[first] : self._starts[n]]
+        before = np.concatenate((np.zeros(1, np.int64), np.cumsum(links < calm_from)))
+        at = self._starts[first : n + 1] - self._starts[first]
+        middle = self._starts[first:n] + np.diff(before[at])
+        self._middle = np.concatenate((self._middle[:first], middle))
+        self._low = np.concatenate((self._low[:first], np.full(n - first, np.inf)))
+        self._high = np.concatenate((self._high[:first], np.full(n - first, -np.inf)))
+        self._dirty = np.concatenate((self._dirty[:first], np.zeros(n - first, np.uint8)))
+        self._stirred = np.zeros(n, np.int64)
 
     def _meet(self, upstream: int) -> Iterator[tuple[int, int]]:
         """Let members take a series that they do not know; (member, its row) of each that does."""
@@ -134,29 +172,64 @@ class Links:
         yield from sorted({*found, *self._others}) if found else self._others
 
 
-def _literal(selection: Selection) -> list[tuple[str, str]]:
-    """Labels one of which every series of a selection has; none when that cannot be told."""
-    for name, patterns in selection.where.items():
-        if all(is_plain(pattern) for pattern in patterns):
-            return [(name, pattern) for pattern in patterns]
-    return []
+def _telling(selections: Sequence[Selection]) -> Iterator[list[tuple[str, str]]]:
+    """For each selection labels one of which all of its series have; none when none can be told.
+
+    Of several those that tell most selections apart: `device`, where all want one channel.
+    """
+    plain = [
+        {name: p for name, p in selection.where.items() if all(map(is_plain, p))}
+        for selection in selections
+    ]
+    values = dict[str, set[str]]()
+    for wanted in plain:
+        for name, patterns in wanted.items():
+            values.setdefault(name, set()).update(patterns)
+    for wanted in plain:
+        name = max(wanted, key=lambda name: len(values[name]), default="")
+        yield [(name, pattern) for pattern in wanted.get(name, ())]
 
 
 @kernel
-def _counted(series: I4, starts: I8, member: I4, counts: I8, members: I8, size: I8) -> int:
-    """Count the rows of each member, and all of them; note the members that have any."""
+def _counted(
+    batch: Batch,
+    starts: I8,
+    member: I4,
+    counts: I8,
+    members: I8,
+    size: I8,
+    until: I8,
+    middle: I8,
+    low: F8,
+    high: F8,
+    dirty: U1,
+    stirred: I8,
+) -> int:
+    """Count the rows of each member, and all of them; note the members that have any.
+
+    until (n,): the last link to follow from each row. Series with links behind `middle` whose value
+    is not in [low, high] are noted, each once.
+    """
     for j in range(size[0]):
         counts[members[j]] = 0
-    n, k = 0, 0
-    for i in range(series.size):
-        for link in range(starts[series[i]], starts[series[i] + 1]):
+    n, k, k_stirred = 0, 0, 0
+    for i in range(batch.series.size):
+        s = batch.series[i]
+        until[i] = starts[s + 1]
+        if middle[s] < until[i]:
+            if batch.quality[i] == GOOD and low[s] <= batch.value[i] <= high[s]:
+                until[i] = middle[s]
+            elif dirty[s] == 0:
+                stirred[k_stirred], dirty[s] = s, 1
+                k_stirred += 1
+        for link in range(starts[s], until[i]):
             m = member[link]
             if counts[m] == 0:
                 members[k] = m
                 k += 1
             counts[m] += 1
             n += 1
-    size[0] = k
+    size[0], size[1] = k, k_stirred
     return n
 
 
@@ -168,6 +241,7 @@ def _dealt(
     counts: I8,
     members: I8,
     size: I8,
+    until: I8,
     row: I4,
     out: Batch,
     ends: I8,
@@ -194,7 +268,7 @@ def _dealt(
         ends[j] = n
     for i in range(batch.series.size):
         s = batch.series[i]
-        for link in range(starts[s], starts[s + 1]):
+        for link in range(starts[s], until[i]):
             at = counts[member[link]]
             out.series[at], out.value[at] = row[link], batch.value[i]
             out.t_ns[at], out.start_ns[at] = batch.t_ns[i], batch.start_ns[i]

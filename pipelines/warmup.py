@@ -9,6 +9,7 @@ from config.params import Params
 from config.terms import SECOND
 from pipelines import alerts, order
 from pipelines.batch import BAD, UNCERTAIN, Batch, GroupedBatch, new_batch
+from pipelines.calm import Calm
 from pipelines.each import Each
 from pipelines.graph import Graph
 from pipelines.links import Links
@@ -99,9 +100,13 @@ def _bank_caller(operator: Operator, params: Params) -> Callable[[], object]:
 
 
 def _links() -> None:
-    links = Links(SeriesTable(1), [Selection({}, 1)])
+    calm = Calm([StepRunner(alerts.OPERATOR, [alerts.Limits()], 1, 0)], 0)
+    links = Links(SeriesTable(1), [Selection({}, 1)], calm)
     links.again()
     links.deal(new_batch(0))
+    none, some = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    least, dirty = np.zeros(0), np.zeros(0, np.uint8)
+    calm.look(none, 0, (none, none, some, some), least, least, dirty)
 
 
 def _reorder() -> None:

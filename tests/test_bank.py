@@ -103,6 +103,62 @@ def test_each_tells_what_it_would_alone(lateness):
         assert together.get(name) == alone.get(name)
 
 
+def watchers():
+    """Pipelines that only watch: with delays, levels, latches, flutter held back, other limits."""
+    when = [
+        {"above": 23, "deadband": 1},
+        {"below": 18, "on_delay": "2s", "off_delay": "1s"},
+        {"outside": [15, 25], "latch": True},
+        {"levels": {"low": {"above": 23}, "high": {"above": 24, "on_delay": "1s"}}},
+        {"above": "{limit}"},
+    ]
+    values = {"limit": {"default": 24, "by": {"device": {"d1": 23}}}}
+    made = {
+        f"w{i}": {"from": "boilers", "values": values, "alert": {"when": one, "flapping": how}}
+        for i, one in enumerate(when)
+        for how in ["hold" if i % 2 else "tell"]
+    }
+    made["of_one"] = {"from": "boilers", "where": {"device": "d2"}, "alert": above(22)}
+    return made
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 4, 5, 6])
+def test_who_is_not_asked_about_what_is_normal_would_have_said_nothing(seed, monkeypatch):
+    def restarted(t, made):
+        return again(made) if t in (7, 13) else graph(watchers(), made) if t == 19 else made
+
+    dealt, inner = [], Links.deal
+
+    def counted(links, batch):
+        made = inner(links, batch)
+        dealt.append(int(made[2][made[3] - 1]) if made[3] else 0)
+        return made
+
+    monkeypatch.setattr(Links, "deal", counted)
+    calm = played(graph(watchers()), seed, restarted)
+    few, dealt[:] = sum(dealt), []
+    monkeypatch.setattr("pipelines.bank._only_watches", lambda _: False)
+    assert played(graph(watchers()), seed, restarted) == calm
+    assert len({e.pipeline for e in calm}) >= 5
+    assert few < 0.9 * sum(dealt)
+
+
+def test_calm_after_flutter_counts(monkeypatch):
+    rng = np.random.default_rng(1)
+    values = np.where(np.arange(400) // 40 % 2, 20, np.where(rng.random(400) < 0.5, 20, 30))
+    rows = [(float(t), {"device": "d1", "channel": "t"}, x) for t, x in enumerate(values.tolist())]
+    spec = {"from": "boilers", "alert": {**above(25), "flapping": "hold"}}
+
+    def one_by_one():
+        feed = Feed(graph({"w": spec}))
+        return [event for row in rows for event in feed.send([row])]
+
+    told = one_by_one()
+    monkeypatch.setattr("pipelines.bank._only_watches", lambda _: False)
+    assert one_by_one() == told
+    assert 10 < len(told) < np.count_nonzero(np.diff(values))
+
+
 def test_events_of_a_turn_are_in_the_order_of_the_pipelines():
     made = graph({"b": {"from": "boilers", "alert": above(1)},
                   "a": {"from": "boilers", "steps": ["validate"], "alert": above(1)},

@@ -1,0 +1,77 @@
+"""Calm: between which values a sample leaves every alert on its series at rest.
+
+Hundreds of rules on one series seldom have anything to say about a sample.  What all of them take
+for normal is one interval; a sample in it is not handed to any.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.alerts import FINITE, NORMAL
+from pipelines.batch import F8, I4, I8, U1
+from pipelines.each import like
+from pipelines.jit import kernel
+from pipelines.primitives import loaded
+from pipelines.runner import StepRunner
+
+
+class Calm:
+    """Members that have an alert and no step, and whose rows nobody else wants."""
+
+    def __init__(self, runners: Sequence[StepRunner], first: int) -> None:
+        """`runners`: of their alerts. `first`: number of the first of them; they are the last ones."""
+        self.first = first
+        self._addresses = np.array([runner.address for runner in runners], np.int64)
+        self._second, state, params = runners[0].like
+        self._like = like(state), like(params)
+        self._call: Any = None
+
+    def look(
+        self, stirred: I8, n: int, links: tuple[I8, I8, I4, I4], low: F8, high: F8, dirty: U1
+    ) -> None:
+        """Find the interval anew of the first `n` of these series, which were handed on.
+
+        links: for each series where its links begin and where those to these members do; the
+        member and the row of each link.  low, high: the intervals by series, empty where some
+        alert is not at rest.  dirty: taken back.
+        """
+        where = (*links, self._addresses, self.first, self._second)
+        args = (stirred, n, *where, *self._like, low, high, dirty)
+        if self._call is None:
+            self._call = _looked.bound(*args)
+        self._call(*args)
+
+
+@kernel
+def _looked(
+    stirred: I8,
+    n: int,
+    starts: I8,
+    middle: I8,
+    member: I4,
+    row: I4,
+    addresses: I8,
+    less: int,
+    second: int,
+    like_state: Any,
+    like_params: Any,
+    low: F8,
+    high: F8,
+    dirty: U1,
+) -> None:
+    for j in range(n):
+        s = stirred[j]
+        least, most = -float(FINITE), float(FINITE)
+        for link in range(middle[s], starts[s + 1]):
+            address, r = addresses[member[link] - less], row[link]
+            state = loaded(address + 8, like_state)
+            params = loaded(address + 8 + second, like_params)
+            p = params.row[r]
+            flaps = params.flapping[p] == 1 and state.changes[r] | state.shown[r] != 0
+            if state.phase[r] != NORMAL or state.unknown[r] == 1 or flaps:
+                least, most = np.inf, -np.inf
+                break
+            least, most = max(least, params.floor[p]), min(most, params.ceiling[p])
+        low[s], high[s], dirty[s] = least, most, 0
