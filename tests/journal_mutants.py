@@ -132,10 +132,10 @@ class NewestOnly(Checkpoints):
     def load(self):
         if self.put_aside:
             return None
-        number = max(self._numbers(), default=0)
-        self._numbers = lambda: [number] if number else []
+        newest = self._files()[-1:]
+        self._files = lambda: newest
         found = super().load()
-        del self._numbers
+        del self._files
         return found
 
 
@@ -160,10 +160,10 @@ class NoFolderSync(WorldDisk):
 
 @with_checkpoints
 class DeletesFirst(Checkpoints):
-    def write(self, sections):
-        for number in self._numbers():
-            self._disk.unlink(self.folder / f"{number:020}.state")
-        return super().write(sections)
+    def write(self, sections, covers):
+        for _, name in self._files():
+            self._disk.unlink(self.folder / name)
+        return super().write(sections, covers)
 
 
 def only_one_kept(monkeypatch):

@@ -180,7 +180,7 @@ class JournalWorld:
 
     def damage(self):
         """Something that was durable is not any more."""
-        disk, rng = self.disk, self.rng
+        disk, rng, bare = self.disk, self.rng, self.rotten
         paths = sorted(p for p in disk.durable if p.suffix in {".state", ".log"})
         states = [p for p in paths if p.suffix == ".state" and p.parent == ROOT]
         if self.sound >= 2 and rng.random() < 0.8:
@@ -194,7 +194,7 @@ class JournalWorld:
         else:
             return
         self.tell("damaged", path.name)
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and not bare:  # of two that are gone without a trace nobody can tell
             del disk.durable[path]
             disk.live.pop(path, None)
             return

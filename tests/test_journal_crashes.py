@@ -148,6 +148,37 @@ def test_a_log_that_is_gone_is_told_until_a_checkpoint_covers_the_loss():
     assert (found.goes_on, found.lost) == (True, "")
 
 
+@pytest.mark.parametrize("loses", [1, 2])
+def test_the_end_of_the_log_and_the_newest_checkpoint_are_not_lost_unseen(loses):
+    """Cheap media lose what was written last, of both files; the older checkpoint looks sound."""
+    disk, broker = WorldDisk(Still()), SimBroker(random.Random(0))
+    limits = {"bytes_max": 48_000, "segment_bytes": 3_000}
+
+    def start():
+        shell = Shell(disk, broker, limits)
+        return shell, shell.recover()
+
+    shell, _ = start()
+    shell.start(0, b'{"size": 3}')
+    for tick in range(1, 41):
+        shell.run((), tick * TICK_NS, ())
+        shell.commit_and_effects()
+        if tick in (2, 40):
+            shell.capture()
+            shell.write()
+    disk.crash(power=False)
+    logs = sorted(p for p in disk.live if p.parent == ROOT / "log" and p.suffix == ".log")
+    for path in logs[-loses:]:
+        disk.unlink(path)
+    newest = max(p for p in disk.live if p.parent == ROOT and p.suffix == ".state")
+    disk.live[newest].data[-1] ^= 1
+    for _ in range(2):  # also by a start after one that died
+        _, found = start()
+        assert found.lost
+        assert not found.goes_on
+        disk.crash(power=False)
+
+
 # --- every byte of a checkpoint ------------------------------------------------------------------
 
 
@@ -165,12 +196,12 @@ def test_every_flipped_or_missing_byte_of_a_checkpoint_is_noticed():
     def folder():
         disk = SimDisk(Still())
         made = Checkpoints(disk, ROOT)
-        made.write({"a": [b"older"], "b": []})
-        made.write({"a": [b"newer", b"!"], "b": [b"x" * 40]})
+        made.write({"a": [b"older"], "b": []}, 5)
+        made.write({"a": [b"newer", b"!"], "b": [b"x" * 40]}, 7)
         return disk, made
 
     disk, made = folder()
-    path = ROOT / f"{2:020}.state"
+    path = ROOT / f"{2:020}-{7:020}.state"
     data = disk.read(path)
     assert {k: bytes(v) for k, v in checkpoint.unpacked(data).items()} == {
         "a": b"newer!",

@@ -12,6 +12,7 @@ before it has as many tries, and then the log alone.
 """
 
 import errno
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,7 @@ QUARANTINED: Final = 2
 TRIES: Final = 5
 """More than a flickering power supply interrupts; then the one before it gets as many."""
 _SUFFIX, _NEW = ".state", ".new"
+_NAMED: Final = re.compile(r"(\d{20})-(\d{20})\.state", re.ASCII)
 _TRIED: Final = "tried"
 QUARANTINE: Final = "quarantine"
 
@@ -103,7 +105,8 @@ class Checkpoints:
         for name in disk.names(folder):
             if name.endswith(_NEW):
                 disk.unlink(folder / name)
-        self._number = self._loaded = max(self._numbers(), default=0)
+        self._number = max((number for number, _ in self._files()), default=0)
+        self._loaded = self._number
         self.put_aside: list[str] = []
         """What `load` could not use, and why."""
         self.hopeless = False
@@ -113,8 +116,8 @@ class Checkpoints:
 
     def load(self) -> dict[str, memoryview] | None:
         """The newest one that can be read, None without any. Raises OSError."""
-        for number in reversed(self._numbers()):
-            path = self.folder / _name_of(number)
+        for number, name in reversed(self._files()):
+            path = self.folder / name
             if self._tries >= TRIES:
                 tries, self._tries = self._tries, 0
                 self._tell_tries(0)
@@ -144,10 +147,20 @@ class Checkpoints:
             self._disk.unlink(self.folder / _TRIED)
             self._disk.sync_folder(self.folder)
 
-    def write(self, sections: Mapping[str, Pieces]) -> int:
-        """Make a state durable; its size in bytes. Raises OSError, CheckpointTooBig."""
+    @property
+    def covered(self) -> int:
+        """The last record that any of them covers, those put aside and not deleted yet included."""
+        names = [*self._disk.names(self.folder), *self._disk.names(self.folder / QUARANTINE)]
+        return max((covers for _, covers, _ in map(_read_name, names)), default=0)
+
+    def write(self, sections: Mapping[str, Pieces], covers: int) -> int:
+        """Make a state durable, which holds what came of records up to `covers`; its size in bytes.
+
+        The name tells of it, too: what a damaged state knew of is missed then, if the log lacks it.
+        Raises OSError, CheckpointTooBig.
+        """
         pieces = packed(sections)
-        path = self.folder / _name_of(self._number + 1)
+        path = self.folder / _name_of(self._number + 1, covers)
         new = path.with_name(path.name + _NEW)
         file = self._disk.create(new)
         try:
@@ -158,15 +171,15 @@ class Checkpoints:
         self._disk.rename(new, path)
         self._disk.sync_folder(self.folder)
         self._number += 1
-        for number in self._numbers()[:-SNAPSHOTS_KEPT]:
-            self._disk.unlink(self.folder / _name_of(number))
+        for _, name in self._files()[:-SNAPSHOTS_KEPT]:
+            self._disk.unlink(self.folder / name)
         self._disk.sync_folder(self.folder)
         self.well()
         return size
 
     def quarantine(self, number: int, why: str) -> None:
         """Put a checkpoint aside, so that somebody may look at it; the newest ones are kept."""
-        place, name = self.folder / QUARANTINE, _name_of(number)
+        place, name = self.folder / QUARANTINE, dict(self._files())[number]
         self._disk.make_folder(place)
         self._disk.rename(self.folder / name, place / name)
         for old in self._disk.names(place)[:-QUARANTINED]:
@@ -181,10 +194,10 @@ class Checkpoints:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _numbers(self) -> list[int]:
-        names = self._disk.names(self.folder)
-        stems = [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
-        return sorted(int(stem) for stem in stems if len(stem) == 20 and stem.isdecimal())
+    def _files(self) -> list[tuple[int, str]]:
+        """(number, name), the oldest first."""
+        found = map(_read_name, self._disk.names(self.folder))
+        return sorted((number, name) for number, _, name in found if number)
 
     def _read(self, path: Path) -> dict[str, memoryview]:
         if self._disk.size(path) > BYTES_MAX + HEADER_BYTES:
@@ -232,5 +245,11 @@ def _write(file: File, pieces: Iterable[bytes | memoryview]) -> int:
     return at
 
 
-def _name_of(number: int) -> str:
-    return f"{number:020}{_SUFFIX}"
+def _name_of(number: int, covers: int) -> str:
+    return f"{number:020}-{covers:020}{_SUFFIX}"
+
+
+def _read_name(name: str) -> tuple[int, int, str]:
+    """(number, what it covers, the name); zeros for what is no checkpoint."""
+    found = _NAMED.fullmatch(name)
+    return (int(found[1]), int(found[2]), name) if found else (0, 0, name)

@@ -127,17 +127,24 @@ class Journal:
             replayer = Replayer(self, machine, whole=whole)
             if lsn > self._log.head:
                 replayer.give_up("what the log held when the last checkpoint was written")
-                # Else new records get the numbers of those that are gone; a later start with this
-                # checkpoint passes over them, and takes its old state for the newest.
-                self._log.skip(lsn)
-                self._committed = self._log.durable
+            self._skip()
             return replayer.play(self._log, lsn)
         replayer = Replayer(self, machine, whole=False)
+        self._skip()
         if self._checkpoints.hopeless:
             replayer.give_up("what the log holds, because several starts with it have failed")
         found = replayer.play(self._log, 0)
         self._checkpoints.well()  # nothing is left to try: only what died in here counts
         return found
+
+    def _skip(self) -> None:
+        """Go on behind all that any checkpoint covers; what the log lacks of it is missed so.
+
+        Else new records get the numbers of those that are gone; a later start with that checkpoint
+        passes over them, and takes its old state for the newest.
+        """
+        self._log.skip(self._checkpoints.covered)
+        self._committed = self._log.durable
 
     def _take_up(self, machine: Machine, sections: Mapping[str, memoryview]) -> tuple[int, bool]:
         number, lsn, token, ticked_ns = _HEAD.unpack(sections["journal"])
@@ -258,7 +265,7 @@ class Journal:
         while self._ends and self._ends[0][0] <= snapshot.number:
             _, lsn, end = self._ends.popleft()
         self._ends.appendleft((snapshot.number, lsn, end))
-        size = self._checkpoints.write({**sections, **snapshot.sections(lsn)})
+        size = self._checkpoints.write({**sections, **snapshot.sections(lsn)}, lsn)
         self._kept.append(lsn + 1)
         self._covered_bytes, self.unfounded = end, False
         return size

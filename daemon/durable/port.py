@@ -143,8 +143,15 @@ class Snapshots(Protocol):
     def well(self) -> None:
         """What was loaded has done no harm, or is not the newest one any more."""
 
-    def write(self, sections: Mapping[str, Pieces]) -> int:
-        """Make a state durable; its size in bytes. Raises OSError and `LogError`."""
+    @property
+    def covered(self) -> int:
+        """The last record that any state is known to cover, those that were put aside included."""
+
+    def write(self, sections: Mapping[str, Pieces], covers: int) -> int:
+        """Make a state durable, of records up to `covers`; its size in bytes.
+
+        Raises OSError and `LogError`.
+        """
 
     def close(self) -> None:
         """Let go of where they are kept."""
