@@ -180,12 +180,12 @@ class Bulk(Sequence[Message]):
         return self._made
 
     def _make(self) -> list[Message]:
-        data, names, asked = self.data.data, self.topics.names, self.asked
+        data, name, asked = self.data.data, self.topics.name, self.asked
         epoch, session, resumed = self.origin
         return [
             _make(
                 (
-                    names[row[NUMBER]],
+                    name(row[NUMBER]),
                     data[row[PAYLOAD] : row[END]].tobytes(),
                     (row[FIRST] & QOS) >> 1,
                     row[PACKET_ID],

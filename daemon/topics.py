@@ -20,6 +20,8 @@ BASIS: Final = np.uint64(0xCBF29CE484222325)
 PRIME: Final = np.uint64(0x100000001B3)
 _FREE: Final = -1
 _MIXED: Final = -1
+NEAR_MAX: Final = 4096
+"""Names that are kept as text: making them costs a third of a microsecond."""
 
 
 @kernel
@@ -90,11 +92,12 @@ def answered_(answers: I4, rows: I4, first: int, out: I4) -> int:
 
 
 class Topics:
-    """Names in the order in which they were met; used by one thread, `names` by any."""
+    """Names in the order in which they were met; used by one thread, `name` and `read` by any."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
-        """By number; empty, which no source wants, for one that is not UTF-8."""
+        self._count = 0
+        self._near: dict[int, str] = {}
+        """Some names, by number, as text."""
         self.answers: WeakKeyDictionary[ByTopic, I4] = WeakKeyDictionary()
         """What is kept of them by whoever looks at topics."""
         self._letters = np.zeros(4096, np.uint8)
@@ -103,7 +106,23 @@ class Topics:
         self._slots = np.full(256, _FREE, np.int32)
 
     def __len__(self) -> int:
-        return len(self.names)
+        return self._count
+
+    def name(self, t: int) -> str:
+        """The name with this number; empty, which no source wants, for one that is not UTF-8."""
+        name = self._near.get(t)
+        if name is None:
+            if len(self._near) >= NEAR_MAX:
+                self._near.clear()
+            name = self._near[t] = self.read(t)
+        return name
+
+    def read(self, t: int) -> str:
+        """The same for who asks once for each: nothing is kept of it."""
+        try:
+            return self._letters[self._begin[t] : self._begin[t + 1]].tobytes().decode()
+        except UnicodeDecodeError:
+            return ""
 
     def number(self, data: U1, rows: I4) -> None:
         """Put the number of its topic into each of these rows of `messages`."""
@@ -121,10 +140,10 @@ class Topics:
     def add(self, name: str) -> int:
         """The number of one that is new here."""
         self._meet(np.frombuffer(name.encode(), np.uint8).copy())
-        return len(self.names) - 1
+        return self._count - 1
 
     def _meet(self, raw: U1) -> None:
-        t = len(self.names)
+        t = self._count
         if t + 2 > self._begin.size:
             self._begin = _grown(self._begin, 2 * (t + 2))
             self._hashes = _grown(self._hashes, 2 * (t + 2))
@@ -142,10 +161,7 @@ class Topics:
             while self._slots[slot] != _FREE:
                 slot = (slot + 1) & mask
             self._slots[slot] = t
-        try:
-            self.names.append(raw.tobytes().decode())
-        except UnicodeDecodeError:
-            self.names.append("")
+        self._count = t + 1
 
 
 class ByTopic:
@@ -161,7 +177,9 @@ class ByTopic:
         n = len(topics)
         if known is None or known.size < n:
             before = 0 if known is None else known.size
-            fresh = np.fromiter(map(self._ask, topics.names[before:n]), np.int32, n - before)
+            fresh = np.fromiter(
+                map(self._ask, map(topics.read, range(before, n))), np.int32, n - before
+            )
             known = fresh if known is None else np.concatenate((known, fresh))
             topics.answers[self] = known
         return known

@@ -10,7 +10,7 @@ tags, and arrays as they are.
     {"t": [..]} {"s": [..]} {"d": [[key, value], ..]} {"q": [longest, [..]]}   other containers
     {"e": ["Given", "raise"]} {"r": ["Event", [..]]}     members of `ENUMS`, objects of `RECORDS`
     {"a": 7} {"n": ["Times", {name: value}]}             array 7, a named tuple of arrays
-    {"L": 7}                      labels, by numbers in array 7
+    {"L": [7, 8, 9, 10]}          labels of series, an `Index`, in these arrays
     {"o": {attribute: value}} {"=": 0}                   an object with state; one told already
 """
 
@@ -28,7 +28,7 @@ from pipelines.events import Event, Standing
 from pipelines.history import Rows
 from pipelines.lifecycle import Alarm, Given, Place, Shelf
 from pipelines.occurrence import Occurrence
-from pipelines.series import Labels, SeriesTable
+from pipelines.series import Index
 from pipelines.sparse import Buffers, Sparse, sparse
 
 RECORDS: Final = {t.__name__: t for t in (Event, Standing, Place, Told, Occurrence, Rows, Batch)}
@@ -60,8 +60,8 @@ class _Named(NamedTuple):
     fields: dict[str, Any]
 
 
-class _LabelList(NamedTuple):
-    labels: list[Labels]
+class _Packed(NamedTuple):
+    columns: tuple[bytes, ...]
 
 
 class Freezer:
@@ -76,13 +76,7 @@ class Freezer:
         if id(thing) in self._seen:
             return _Same()
         self._seen.add(id(thing))
-        return _Object({name: self._attribute(thing, name) for name in type(thing).STATE})
-
-    def _attribute(self, thing: Any, name: str) -> Any:
-        value = getattr(thing, name)
-        if isinstance(thing, SeriesTable) and name == "_labels":
-            return _LabelList(value.copy())
-        return self._value(value)
+        return _Object({name: self._value(getattr(thing, name)) for name in type(thing).STATE})
 
     def _value(self, value: Any) -> Any:
         kind = type(value)
@@ -98,6 +92,8 @@ class Freezer:
             return [self._value(x) for x in value]
         if kind in (set, deque):
             return value.copy()
+        if kind is Index:
+            return _Packed(value.packed())
         if hasattr(kind, "STATE"):
             return self.object(value)
         if hasattr(kind, "_fields"):
@@ -112,13 +108,10 @@ class Freezer:
 
 
 class Writer:
-    """Frozen things as plain JSON; arrays and labels are collected on the way."""
+    """Frozen things as plain JSON; arrays are collected on the way."""
 
     def __init__(self) -> None:
         self.arrays: list[Sparse] = []
-        self.labels: dict[Labels, int] = {}
-        self._number: dict[int, int] = {}
-        """Numbers of labels by identity: comparing them is slower, and most are one object."""
 
     def tagged(self, value: Any) -> Any:
         """Plain JSON."""
@@ -148,9 +141,9 @@ class Writer:
 
     def _special(self, value: Any) -> Any:
         kind = type(value)
-        if kind is _LabelList:
-            numbers = np.array([self._label(labels) for labels in value.labels], np.int32)
-            return {"L": self.tagged(sparse(numbers, Buffers()))["a"]}
+        if kind is _Packed:
+            columns = [np.frombuffer(column, np.uint8) for column in value.columns]
+            return {"L": [self.tagged(sparse(x, Buffers()))["a"] for x in columns]}
         if kind is _Named:
             fields = {name: self.tagged(x) for name, x in value.fields.items()}
             if value.name in RECORDS:
@@ -168,19 +161,12 @@ class Writer:
     def _each(self, values: Iterable[Any]) -> list[Any]:
         return [self.tagged(x) for x in values]
 
-    def _label(self, labels: Labels) -> int:
-        number = self._number.get(id(labels))
-        if number is None:
-            number = self.labels.setdefault(labels, len(self.labels))
-            self._number[id(labels)] = number
-        return number
-
 
 class Thawer:
     """Puts a state that was read in place of that of fresh objects: all of it, or nothing."""
 
-    def __init__(self, arrays: Sequence[Any], labels: Sequence[Labels]) -> None:
-        self._arrays, self._labels = arrays, labels
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self._arrays = arrays
         self._found: list[tuple[Any, str, Any]] = []
         self._objects: list[Any] = []
 
@@ -246,7 +232,7 @@ class Thawer:
         if tag == "a":
             return self._arrays[x]
         if tag == "L":
-            return [self._labels[i] for i in self._arrays[x].tolist()]
+            return Index.of(*[self._arrays[i].tobytes() for i in x])
         if tag == "f":
             return float(x)
         if tag == "e":

@@ -16,24 +16,12 @@ from config.terms import SECOND
 from pipelines.batch import I4, I8, U1
 from pipelines.hops import Hops
 from pipelines.jit import settled
-from pipelines.series import NEVER, Labels, make_labels
+from pipelines.series import NEVER, Index, Labels, make_labels
 
 FAR_NS: Final = 1 << 62
 SETTLE_NS: Final = 600 * SECOND
 """How long a source is given to meet the series it has, without a bound on how fast: a fleet of
 10,000 would else lose what it sends in the first minute and a half."""
-
-
-class Device:
-    """What is remembered of one device: its labels, its rows by channel, where its bucket is."""
-
-    __slots__ = ("bucket", "labels", "rows")
-
-    def __init__(self, labels: dict[str, str], bucket: int) -> None:
-        self.labels = labels
-        self.rows: dict[str, int] = {}
-        self.bucket = bucket
-        """Place in `Quota.due_ns`."""
 
 
 @settled
@@ -84,7 +72,8 @@ class Quota:
         """How often what devices send was derived from events before."""
         self.new_full_ns = NEVER
         """When the bucket of new series is full again."""
-        self._devices: dict[Labels, Device] = {}
+        self._devices = Index()
+        """Labels of the devices; their numbers are the places of their buckets."""
         self.due_ns = array("q")
         """By bucket: when its last message was due; it is full `each_ns` later. An array, so that
         a kernel sees the same numbers."""
@@ -94,37 +83,39 @@ class Quota:
     def owed(self) -> dict[Labels, int]:
         """The buckets that are not full: all that has to be kept of them."""
         since_ns = self._now_ns - self.each_ns
-        due_ns = self.due_ns
-        return {
-            k: due_ns[d.bucket] for k, d in self._devices.items() if due_ns[d.bucket] > since_ns
-        }
+        owing = [device for device, due_ns in enumerate(self.due_ns) if due_ns > since_ns]
+        return {self.labels(device): self.due_ns[device] for device in owing}
 
     @owed.setter
     def owed(self, due_ns: dict[Labels, int]) -> None:
-        self._devices = {labels: Device(dict(labels), i) for i, labels in enumerate(due_ns)}
+        self._devices = Index()
+        for labels in due_ns:
+            self._devices.add(labels)
         self.due_ns = array("q", due_ns.values())
 
     def __len__(self) -> int:
         return len(self._devices)
 
-    def device(self, labels: dict[str, str]) -> Device:
-        """The device with these labels, the same one for all of its topics."""
-        key = make_labels(labels)
-        device = self._devices.get(key)
-        if device is None:
-            device = self._devices[key] = Device(labels, len(self.due_ns))
+    def device(self, labels: dict[str, str]) -> int:
+        """Number of the device with these labels, the same one for all of its topics."""
+        number = self._devices.add(make_labels(labels))
+        if number == len(self.due_ns):
             self.due_ns.append(NEVER)
-        return device
+        return number
 
-    def refuses(self, device: Device, now_ns: int, full_ns: int) -> bool:
+    def labels(self, device: int) -> Labels:
+        """The labels of a device."""
+        return self._devices[device]
+
+    def refuses(self, device: int, now_ns: int, full_ns: int) -> bool:
         """Whether a message of the device is too much now; else it fills the device's bucket."""
         due_ns = now_ns
-        before_ns = self.due_ns[device.bucket]
+        before_ns = self.due_ns[device]
         if before_ns > full_ns:
             due_ns = max(before_ns + self.each_ns, now_ns)
             if due_ns - now_ns > self.slack_ns:
                 return True
-        self.due_ns[device.bucket] = due_ns
+        self.due_ns[device] = due_ns
         return False
 
     def refused(self, bucket: I4, arrival_ns: I8, full_ns: int) -> U1:

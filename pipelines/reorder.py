@@ -21,7 +21,7 @@ from pipelines.order import (
     new_pool,
     new_times,
 )
-from pipelines.series import FULL, NEVER, Labels, SeriesTable, moved_up, without_channel
+from pipelines.series import FULL, NEVER, SeriesTable, moved_up
 
 ROOM: Final = 1024
 """Samples of one call for which there is room at first."""
@@ -43,7 +43,6 @@ class Reorder:
     STATE = ("table", "fate", "_times", "_ahead", "_pool")
     REMADE = (
         "rules",
-        "_devices",
         "_known",
         "_out",
         "_late",
@@ -60,7 +59,6 @@ class Reorder:
         """Samples since the start that were USED, LATE, DUPLICATE, FUTURE or FORCED on."""
         self._times = new_times(64)
         self._ahead = new_ahead(64)
-        self._devices: dict[Labels, int] = {}
         self._known = 0
         self._pool = new_pool(samples_max)
         self._out = new_batch(ROOM)
@@ -71,7 +69,7 @@ class Reorder:
 
     def remake(self) -> None:
         """Follow from a state that was put in place: devices are numbered anew, as before."""
-        self._devices, self._known = {}, 0
+        self._known = 0
 
     @property
     def held(self) -> int:
@@ -177,12 +175,11 @@ class Reorder:
         self._out.count[0] = self._notices.written[0] = self._late_size = 0
         used, size = len(self.table), self._times.seen.size
         if size < used:
-            size = max(2 * size, used)
+            size = max(min(2 * size, self.table.rows_max), used)
             self._times = _grown(self._times, new_times(size))
             self._ahead = _grown(self._ahead, new_ahead(size))
         for row in range(self._known, used):
-            device = without_channel(self.table.labels(row))
-            self._ahead.device[row] = self._devices.setdefault(device, len(self._devices))
+            self._ahead.device[row] = self.table.device(row)
         self._known = used
 
     def _released(self) -> Batch:

@@ -1,6 +1,7 @@
 """SeriesTable: which labels stand for which dense row, and how far the time of each row is."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -9,12 +10,15 @@ from numpy.typing import NDArray
 
 from config.topics import safe
 from pipelines.batch import I4, I8, Mask
+from pipelines.names import Names
 
 Labels = tuple[tuple[str, str], ...]
 """(name, value) pairs sorted by name; `channel` is a label like the others."""
 
 NEVER: Final = np.iinfo(np.int64).min
 FULL: Final = -1
+_END: Final = b"\xff"
+"""Behind each text: none has such a byte."""
 
 
 def make_labels(pairs: dict[str, str]) -> Labels:
@@ -27,11 +31,85 @@ def without_channel(labels: Labels) -> Labels:
     return tuple([pair for pair in labels if pair[0] != "channel"])
 
 
+class Index:
+    """Labels and their numbers, in the order in which they were met.
+
+    What labels are called is kept once for all that are called the same.
+    """
+
+    def __init__(self) -> None:
+        self._kinds = Names()
+        """What labels are called, of all labels of one number."""
+        self._values = Names()
+        """By number: which of these, and the values."""
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __iter__(self) -> Iterator[Labels]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> Labels:
+        kind, _, values = self._values[number].partition(_END)
+        return _labels(self._kinds[int(kind)], values)
+
+    def near(self, number: int) -> Labels:
+        """The same for who asks again and again: some are kept."""
+        kind, _, values = self._values[number].partition(_END)
+        return _labels_of_few(self._kinds[int(kind)], values)
+
+    def find(self, labels: Labels) -> int | None:
+        """The number of labels, None when they were never met."""
+        kind = self._kinds.find(_joined([name for name, _ in labels]))
+        return None if kind is None else self._values.find(_written(kind, labels))
+
+    def add(self, labels: Labels) -> int:
+        """The number of labels, the next one at first sight."""
+        kind = self._kinds.add(_joined([name for name, _ in labels]))
+        return self._values.add(_written(kind, labels))
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Forget all but these, ascending, which close the gaps."""
+        self._values.keep(numbers)
+
+    def packed(self) -> tuple[bytes, ...]:
+        """All of it, for `of`: letters as they are, and numbers of 32 bits, in turn."""
+        return (*self._kinds.packed(), *self._values.packed())
+
+    @classmethod
+    def of(cls, *columns: bytes) -> "Index":
+        """What was `packed` so. Raises ValueError or IndexError when it is none."""
+        made = cls()
+        made._kinds, made._values = Names.of(*columns[:2]), Names.of(*columns[2:])
+        for _ in made:
+            pass
+        return made
+
+
+def _joined(texts: Sequence[str]) -> bytes:
+    return b"".join([text.encode("utf-8", "surrogatepass") + _END for text in texts])
+
+
+def _written(kind: int, labels: Labels) -> bytes:
+    return b"%d\xff" % kind + _joined([value for _, value in labels])
+
+
+def _texts(joined: bytes) -> list[str]:
+    return [text.decode("utf-8", "surrogatepass") for text in joined.split(_END)[:-1]]
+
+
+def _labels(names: bytes, values: bytes) -> Labels:
+    return tuple(zip(_texts(names), _texts(values), strict=True))
+
+
+_labels_of_few = lru_cache(maxsize=1024)(_labels)
+
+
 class SeriesTable:
     """Labels ↔ row of one stream; rows are given out in order of first appearance."""
 
-    STATE = ("refused", "_labels", "clock_ns")
-    REMADE = ("rows_max", "_row", "forgotten", "renumbered")
+    STATE = ("refused", "_index", "clock_ns")
+    REMADE = ("rows_max", "forgotten", "renumbered", "_devices", "_device", "_held")
 
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
@@ -40,48 +118,67 @@ class SeriesTable:
         """Series whose rows were given back since the start."""
         self.renumbered = 0
         """How often rows have got other numbers since the start."""
-        self._row: dict[Labels, int] = {}
-        self._labels: list[Labels] = []
-        self.clock_ns: I8 = np.full(64, NEVER, np.int64)
+        self._index = Index()
+        """Labels of each row."""
+        self.clock_ns: I8 = np.full(min(64, rows_max), NEVER, np.int64)
         """(capacity,) event time up to which each series is complete; NEVER before any sample."""
+        self.remake()
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._index)
 
     def __iter__(self) -> Iterator[Labels]:
-        return iter(self._labels)
+        return iter(self._index)
 
     def remake(self) -> None:
-        """Follow from a state that was put in place."""
-        self._row = {labels: row for row, labels in enumerate(self._labels)}
+        """Follow from a state that was put in place: devices are numbered anew, as before."""
+        self._devices, self._device, self._held = Index(), array("i"), array("i")
 
     def labels(self, row: int) -> Labels:
         """Labels of a row."""
-        return self._labels[row]
+        return self._index.near(row)
 
     def find(self, labels: Labels) -> int | None:
         """Row of these labels, None when never seen."""
-        return self._row.get(labels)
+        return self._index.find(labels)
 
     def intern(self, labels: Labels) -> int:
         """Row of these labels, a new one at first sight; FULL when the table is."""
-        row = self._row.get(labels)
+        row = self._index.find(labels)
         if row is not None:
             return row
-        if len(self._labels) >= self.rows_max:
+        if len(self) >= self.rows_max:
             self.refused += 1
             return FULL
-        row = len(self._labels)
-        self._row[labels] = row
-        self._labels.append(labels)
+        row = self._index.add(labels)
         if row >= self.clock_ns.size:
-            self.clock_ns = np.concatenate((self.clock_ns, np.full(row, NEVER, np.int64)))
+            more = min(row, self.rows_max - row)
+            self.clock_ns = np.concatenate((self.clock_ns, np.full(more, NEVER, np.int64)))
         return row
+
+    def device(self, row: int) -> int:
+        """Number of the device whose series this is, in the order of their first rows."""
+        self._meet_devices()
+        return self._device[row]
+
+    def held(self, device: Labels) -> int:
+        """How many series the device with these labels has."""
+        self._meet_devices()
+        number = self._devices.find(device)
+        return 0 if number is None else self._held[number]
+
+    def _meet_devices(self) -> None:
+        for row in range(len(self._device), len(self)):
+            number = self._devices.add(without_channel(self._index[row]))
+            if number == len(self._held):
+                self._held.append(0)
+            self._held[number] += 1
+            self._device.append(number)
 
     def renumber(self, moved: I4) -> None:
         """Forget some series and close the gaps. moved (rows,): new row of each, FULL: forgotten."""
         kept = np.flatnonzero(moved != FULL)
-        self._labels = [self._labels[row] for row in kept.tolist()]
+        self._index.keep(kept.tolist())
         self.remake()
         self.forgotten += moved.size - kept.size
         self.renumbered += 1

@@ -26,7 +26,7 @@ from pipelines.operator import Operator, columns
 from pipelines.sparse import Buffers, dense, kind, size_of
 from pipelines.values import with_tables
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when the form of what is written changes, or what it means."""
 LIMITS: Final = ("series_max", "state_bytes_max", "reorder_samples_max", "amend_rows_max")
 """Those that state depends on."""
@@ -73,7 +73,6 @@ class Captured:
         }
         return {
             "state": [orjson.dumps(state)],
-            "labels": [orjson.dumps(list(writer.labels))],
             "arrays": [x.view(np.uint8).data for a in arrays for x in (a.blocks, a.data) if x.size],
         }
 
@@ -109,7 +108,6 @@ def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restore
         state = orjson.loads(sections["state"])
         if state["version"] != VERSION:
             raise StateError(f"form {state['version']}, expected {VERSION}")
-        labels = [tuple(map(tuple, pairs)) for pairs in orjson.loads(sections["labels"])]
         arrays = _arrays(state["arrays"], sections["arrays"])
         told = {
             name: (Marks(part["plan"], part["rules"]), part["state"])
@@ -128,7 +126,7 @@ def restore(graph: Graph, sections: Mapping[str, bytes | memoryview]) -> Restore
                 raise StateError("a part above it begins anew")
             if told_marks.plan != expected[name].plan:
                 raise StateError("its configuration, or that of a part above it, has changed")
-            thawer = Thawer(arrays, labels)
+            thawer = Thawer(arrays)
             thawer.take(part, told_state)
         except StateError as error:
             anew[name] = str(error)

@@ -51,7 +51,7 @@ def attempt(kept, seeds):
         rng = random.Random(seed)
         state = dict(good)
         for _ in range(rng.randint(1, 3)):
-            name = rng.choice(["state", "state", "labels", "arrays"])
+            name = rng.choice(["state", "state", "arrays"])
             state[name] = changed(rng, state[name])
         try:
             restored = restore(Graph(graph.gateway, graph.operators), state)

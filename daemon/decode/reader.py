@@ -9,6 +9,7 @@ import numpy as np
 from config.model import Limits, Source
 from config.topics import TopicFilter
 from daemon.bulk import Bulk
+from daemon.channels import Channels
 from daemon.decode import DECODERS
 from daemon.decode.bulk.feed import Feed, Found, feed_of
 from daemon.decode.bulk.scan import READ, REFUSED, UNMET
@@ -29,8 +30,8 @@ from daemon.topics import ByTopic, answered_
 from pipelines.batch import I4, U1
 from pipelines.hops import HOPS_MAX
 from pipelines.order import Arrivals, new_arrivals
-from pipelines.quota import FAR_NS, Device, Quota
-from pipelines.series import FULL, Labels, SeriesTable, make_labels, without_channel
+from pipelines.quota import FAR_NS, Quota
+from pipelines.series import FULL, SeriesTable, make_labels, without_channel
 
 SEQ_MAX: Final = 2**63 - 1
 MESSAGES_MIN: Final = 3
@@ -78,16 +79,13 @@ class SourceReader:
         self._timed = source.time is not None
         self._unit = source.time.unit if source.time else "ns"
         self._past_ns, self._bytes_max = source.past_max, limits.message_bytes_max
-        self._topics: dict[str, int] = {}
-        """Topic → its number."""
         self._mine = ByTopic(_unmet)
-        """The same by the numbers that topics have in bulk; negative before they are met."""
-        self._devices: list[Device] = []
-        """By number of the topic, as are the places of their buckets."""
-        self._buckets = array("i")
-        self._per_device: dict[Labels, int] = {}
-        """Series of each device."""
-        self._count_series()
+        """Our numbers of topics by those that they have in bulk; negative before they are met."""
+        self._devices = array("i")
+        """By our number of the topic: that of its device, which `quota` gives."""
+        self._channels = Channels()
+        """Rows of these devices."""
+        self._renumbered = table.renumbered
 
     def read(self, messages: Bulk, *, backlog: bool = False) -> Arrivals:
         """Samples in the order of arrival; NaN where a listed channel holds no number.
@@ -98,7 +96,7 @@ class SourceReader:
             return new_arrivals(0)
         if self._renumbered != self._table.renumbered:
             self._forget()
-            self._count_series()
+            self._renumbered = self._table.renumbered
         arrival_ns = messages.arrival_ns
         full_ns = FAR_NS if backlog else int(arrival_ns[0]) - self._quota.each_ns
         if len(messages) < MESSAGES_MIN:
@@ -112,14 +110,17 @@ class SourceReader:
     # --- inside --------------------------------------------------------------------------
 
     def _read_few(self, messages: Bulk, full_ns: int) -> Arrivals:
-        out = _Columns([], [], [], [], [])
-        for message in messages:
-            topic = self._topics.get(message.topic)
-            device = self._devices[self._meet(message.topic) if topic is None else topic]
-            if self._quota.refuses(device, message.arrival_ns, full_ns):
-                self._tally.reject(Reason.RATE_LIMITED, message)
-            else:
-                self._read_one(message, device, out)
+        out, first = _Columns([], [], [], [], []), 0
+        while first < len(messages):
+            rest = messages[first:] if first else messages
+            topics = self._topics_of(rest).tolist()
+            for message, topic in zip(rest, topics, strict=False):
+                device = self._devices[topic]
+                if self._quota.refuses(device, message.arrival_ns, full_ns):
+                    self._tally.reject(Reason.RATE_LIMITED, message)
+                else:
+                    self._read_one(message, device, out)
+            first += len(topics)
         return out.arrays()
 
     def _read_many(self, messages: Bulk, full_ns: int) -> Arrivals:
@@ -130,8 +131,8 @@ class SourceReader:
             rest = messages[first:] if first else messages
             topics = self._topics_of(rest)
             part = rest if topics.size == len(rest) else rest[: topics.size]
-            buckets = np.frombuffer(self._buckets, np.int32)[topics]
-            refused = self._quota.refused(buckets, part.arrival_ns, full_ns)
+            devices = np.frombuffer(self._devices, np.int32)[topics]
+            refused = self._quota.refused(devices, part.arrival_ns, full_ns)
             if feed is None:
                 parts.append(self._read_part(part, topics, refused))
             else:
@@ -167,13 +168,15 @@ class SourceReader:
             device, before = self._devices[topic], len(out.series)
             self._read_one(message, device, out)
             owner += [i] * (len(out.series) - before)
-            if fate == UNMET and feed.shapes.learn(topic, message.payload, device.rows):
-                learnt.add(topic)
+            if fate == UNMET:
+                rows = self._channels.of(device)
+                if feed.shapes.learn(topic, message.payload, rows):
+                    learnt.add(topic)
             left += topic not in learnt
         feed.tell(len(messages), left)
         return _merged(found, out.arrays(), owner)
 
-    def _read_one(self, message: Message, device: Device, out: _Columns) -> None:
+    def _read_one(self, message: Message, device: int, out: _Columns) -> None:
         """Append the samples of one message, or count why it has none."""
         if len(message[1]) > self._bytes_max:
             self._tally.reject(Reason.TOO_BIG, message)
@@ -192,7 +195,7 @@ class SourceReader:
             return
         hops -= self._source.feedback  # there a loop is wanted
         if hops > 0:
-            self._quota.hops.note(make_labels(device.labels), hops, message[4])
+            self._quota.hops.note(self._quota.labels(device), hops, message[4])
         if len(readings) == 1:
             refused = self._take(device, readings[0], message[4], out)
             if refused is not None:
@@ -201,7 +204,7 @@ class SourceReader:
             self._take_each(device, readings, message, out)
 
     def _take(
-        self, device: Device, reading: Reading | Reason, arrival_ns: int, out: _Columns
+        self, device: int, reading: Reading | Reason, arrival_ns: int, out: _Columns
     ) -> Reason | None:
         """Append the samples of one reading; the reason when it cannot be used."""
         if isinstance(reading, Reason):
@@ -212,15 +215,19 @@ class SourceReader:
             return t_ns
         if self._past_ns is not None and arrival_ns - t_ns > self._past_ns:
             return Reason.TOO_OLD
-        rows, seq = device.rows, reading[1]
+        known, seq = self._channels, reading[1]
+        places, first, rows = known.places[device], known.first[device], known.rows
         if type(seq) is not int or not 0 <= seq <= SEQ_MAX:
             seq = _counter(seq)
         for channel, value in reading[2]:
-            row = rows.get(channel)
-            if row is None:
+            place = places.get(channel)
+            if place is None:
                 row = self._series(device, channel, arrival_ns)
                 if row == FULL:
                     continue
+                places, first = known.places[device], known.first[device]
+            else:
+                row = rows[first + place]
             if type(value) is float or type(value) is int:
                 out[2].append(value)
             else:
@@ -234,7 +241,7 @@ class SourceReader:
 
     def _take_each(
         self,
-        device: Device,
+        device: int,
         readings: Sequence[Reading | Reason],
         message: Message,
         out: _Columns,
@@ -270,60 +277,42 @@ class SourceReader:
         mine, found = self._mine.table(topics), np.empty(len(rows), np.int32)
         at = 0
         while (at := answered_(mine, rows, at, found)) < len(rows):
-            name = topics.names[rows[at, NUMBER]]
-            number = self._topics.get(name)
-            if number is None:
-                if self._is_full():
-                    if at:
-                        return found[:at]
-                    self._forget()
-                    return self._topics_of(messages)
-                number = self._meet(name)
-            mine[rows[at, NUMBER]] = number
+            if self._is_full():
+                if at:
+                    return found[:at]
+                self._forget()
+                return self._topics_of(messages)
+            mine[rows[at, NUMBER]] = self._meet(topics.read(rows[at, NUMBER]))
         return found
 
     def _is_full(self) -> bool:
         return max(len(self._devices), len(self._quota)) >= 2 * self._limits.series_max
 
-    def _count_series(self) -> None:
-        self._renumbered = self._table.renumbered
-        self._per_device.clear()
-        for labels in self._table:
-            base = without_channel(labels)
-            self._per_device[base] = self._per_device.get(base, 0) + 1
-
     def _meet(self, topic: str) -> int:
         """The number of a topic that is new here."""
-        if self._is_full():
-            self._forget()
         labels = {**self._source.labels, **(self._filter.match(topic) or {})}
-        device = self._quota.device(labels)
-        number = self._topics[topic] = len(self._devices)
-        self._devices.append(device)
-        self._buckets.append(device.bucket)
+        self._devices.append(self._quota.device(labels))
+        self._channels.make_room(len(self._quota))
         if self._feed is not None:
             self._feed.shapes.add_topic()
-        return number
+        return len(self._devices) - 1
 
     def _forget(self) -> None:
         """Meet all topics anew."""
-        self._topics.clear()
         self._mine = ByTopic(_unmet)
-        self._devices.clear()
-        self._buckets = array("i")
+        self._devices, self._channels = array("i"), Channels()
         if self._feed is not None:
             self._feed.shapes.clear()
         self._quota.forget(self._limits.series_max)
 
-    def _series(self, device: Device, channel: str, now_ns: int) -> int:
+    def _series(self, device: int, channel: str, now_ns: int) -> int:
         """Row of a channel that this device has not shown before; FULL, counted, when refused."""
-        labels = make_labels({**device.labels, "channel": channel})
+        labels = make_labels({**dict(self._quota.labels(device)), "channel": channel})
         row = self._table.find(labels)
         if row is not None:
-            device.rows[channel] = row
+            self._channels.add(device, channel, row)
             return row
-        base = without_channel(labels)
-        held = self._per_device.get(base, 0)
+        held = self._table.held(without_channel(labels))
         if len(channel.encode()) > self._limits.channel_bytes_max:
             reason = Reason.KEY_TOO_LONG
         elif held >= self._limits.series_per_device_max:
@@ -333,8 +322,7 @@ class SourceReader:
         else:
             row = self._table.intern(labels)
             if row != FULL:
-                device.rows[channel] = row
-                self._per_device[base] = held + 1
+                self._channels.add(device, channel, row)
                 return row
             reason = Reason.SERIES_FULL
         self._tally.drop(reason)

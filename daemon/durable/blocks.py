@@ -273,8 +273,7 @@ def _of_bulk(messages: Bulk) -> tuple[Any, ...]:
         np.full(n, messages.origin.session),
     )
     ends = zip(rows[:, PAYLOAD].tolist(), rows[:, END].tolist(), strict=True)
-    names = messages.topics.names
-    topics = [names[t] for t in met[order].tolist()]
+    topics = [messages.topics.name(t) for t in met[order].tolist()]
     return topics, place[row], columns, [data[a:b] for a, b in ends]
 
 

@@ -7,6 +7,7 @@ channels.  State: `ewma`, `rolling` of 60, `mad` of 31 and `aggregate` with the 
 70 samples of each series.  Both are resident memory: what the process has more of than before.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -51,15 +52,22 @@ PIPELINES = {
 
 
 class Taken:
-    """MB of this process beyond what it had when this was made."""
+    """MB of this process beyond what it had when this was made.
+
+    What lies free in its heap is given back first: else it counts what turns needed for a while,
+    or hides what is taken from it.
+    """
 
     def __init__(self):
-        gc.collect()
-        self.before = memory_mb(os.getpid())
+        self.before = self._used_mb()
 
     def mb(self):
+        return self._used_mb() - self.before
+
+    def _used_mb(self):
         gc.collect()
-        return memory_mb(os.getpid()) - self.before
+        ctypes.CDLL(None).malloc_trim(0)
+        return memory_mb(os.getpid())
 
 
 def registry(series):
