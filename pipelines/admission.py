@@ -64,32 +64,50 @@ def _follows(t: int, x: float, q: int, t2: int, x2: float, q2: int) -> bool:
 
 
 @kernel
+def _mixed(bits: np.uint64) -> np.uint64:
+    """Another number for each number (the finalizer of splitmix64, Steele et al. 2014)."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@kernel
+def mark(t: int, x: float, q: int, timed: bool) -> np.uint64:
+    """What is remembered of a sample: equal for those that are `_same`.
+
+    Those that differ in one of the two numbers that decide have different marks, and others too
+    but for a chance of 2**-64. It is a third of the memory of the numbers themselves.
+    """
+    value = np.uint64(np.float64(x + 0.0).view(np.int64))  # there are two zeros
+    if np.isnan(x):
+        value = np.uint64(np.float64(np.nan).view(np.int64))  # and many that are no number
+    one, other = np.uint64(t), value
+    if q >= 0:
+        one, other = ~np.uint64(t if timed else q), np.uint64(q) if timed else value
+    made: np.uint64 = _mixed(_mixed(one) ^ other)
+    return made
+
+
+@kernel
 def _had(s: int, t: int, x: float, q: int, timed: bool, times: Times) -> bool:
     """Whether the series had this sample before, among the last that wait no more."""
-    for late in range(2):
-        for i in range(min(times.past[s, late], RECENT)):
-            k = late * RECENT + i
-            t2, x2, q2 = times.past_t_ns[s, k], times.past_value[s, k], times.past_seq[s, k]
-            if _same(timed, t, x, q, t2, x2, q2):
-                return True
-    return False
+    wanted, found = mark(t, x, q, timed), False
+    for i in range(min(times.passed[s], RECENT)):
+        found |= times.past[s, i] == wanted
+    for i in range(min(times.passed_late[s], RECENT)):
+        found |= times.past_late[s, i] == wanted
+    return found
 
 
 @kernel
-def _remember(s: int, t: int, x: float, q: int, late: int, times: Times) -> None:
-    k = late * RECENT + times.past[s, late] % RECENT
-    times.past_t_ns[s, k], times.past_value[s, k], times.past_seq[s, k] = t, x, q
-    times.past[s, late] += 1
-
-
-@kernel
-def _hand_on(s: int, t: int, x: float, q: int, times: Times, out: Batch) -> None:
+def _hand_on(s: int, t: int, x: float, q: int, timed: bool, times: Times, out: Batch) -> None:
     n = out.count[0]
     out.series[n], out.t_ns[n], out.start_ns[n], out.value[n] = s, t, t, x
     out.quality[n] = GOOD if np.isfinite(x) else BAD
     out.count[0] = n + 1
     times.released_ns[s] = t
-    _remember(s, t, x, q, 0, times)
+    times.past[s, times.passed[s] % RECENT] = mark(t, x, q, timed)
+    times.passed[s] += 1
 
 
 @kernel
@@ -148,7 +166,8 @@ def release(
         node = pool.younger[node]
     node = times.first[s]
     while node != NONE and pool.t_ns[node] <= until:
-        _hand_on(s, pool.t_ns[node], pool.value[node], pool.seq[node], times, out)
+        t, x, q = pool.t_ns[node], pool.value[node], pool.seq[node]
+        _hand_on(s, t, x, q, rules.timed, times, out)
         _end_wait(s, node, times, pool)
         node = times.first[s]
     return until
@@ -241,7 +260,8 @@ def admit(
             late.series[behind], late.t_ns[behind], late.value[behind] = s, t, x
             late.arrival_ns[behind], late.seq[behind] = now, q
             behind += 1
-            _remember(s, t, x, q, 1, times)
+            times.past_late[s, times.passed_late[s] % RECENT] = mark(t, x, q, rules.timed)
+            times.passed_late[s] += 1
             continue
         if times.seen[s] > 0 and t > times.head_ns[s]:
             gap = float(t - times.head_ns[s])
@@ -255,7 +275,7 @@ def admit(
         if place == NONE:  # Nowhere to wait: go at once, after all of the series before it.
             fate[FORCED] += 1
             until = release(s, max(until, t), now, times, pool, rules, out)
-            _hand_on(s, t, x, q, times, out)
+            _hand_on(s, t, x, q, rules.timed, times, out)
         else:
             pool.free[0] = pool.after[place]
             pool.t_ns[place], pool.value[place] = t, x

@@ -119,7 +119,7 @@ class State(NamedTuple):
     changes: I8 = column("i8")  # bits: did the level change with one of the newest samples
     shown: U1 = column("u1")  # level after the newest known sample
     flapping: U1 = column("u1")  # 1 while changes are held back
-    fields: F8 = column("f8", "width")  # (S, width) fields of the newest known row
+    fields: F8 = column("f8", "width")  # (S, width) fields of the newest known row, unless at rest
 
 
 Rows = rows_of(Limits)
@@ -282,7 +282,7 @@ def _at_rest(first: int, batch: Batch, state: State, params: Any) -> int:
 
     Most rows do, and nothing but `last` is to be kept of them.
     """
-    i, n, width = first, batch.series.size, batch.fields.shape[1]
+    i, n = first, batch.series.size
     while i < n:
         s, x = batch.series[i], batch.value[i]
         p = params.row[s]
@@ -293,9 +293,6 @@ def _at_rest(first: int, batch: Batch, state: State, params: Any) -> int:
             break
         state.last[s] = x
         i += 1
-    for j in range(first, i if width > 0 else first):  # apart: most have none, which costs nothing
-        for k in range(width):
-            state.fields[batch.series[j], k] = batch.fields[j, k]
     return i
 
 

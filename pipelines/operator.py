@@ -111,7 +111,7 @@ def column(dtype: str, width: int | str = 0) -> Any:
 
 
 RING_START: Final = 16
-RELAY_ROWS: Final = 1024
+COPIED_ROWS: Final = 1024
 
 
 def _shape(col: Column, rows: int, ring: int, params: Any) -> tuple[int, ...]:
@@ -153,32 +153,37 @@ def ring_width(state: Any) -> int:
 
 
 def resized(state: Any, rows: int, ring: int, params: Any) -> Any:
-    """The same state with room for more series, or with wider rings. Nothing is lost."""
+    """The same state with room for more series, or with wider rings. Nothing is lost.
+
+    What is zero stays memory that nobody has touched.
+    """
     fresh = new_state(type(state), rows, params, ring)
     old_ring = ring_width(state)
     for name, col in columns(type(state)).items():
         old, new = getattr(state, name), getattr(fresh, name)
         if col.width == SINGLE:
             new[:] = old
-        elif col.width == RING and ring != old_ring:
-            _relay(old, new, state.first, state.seen)
-        elif old.ndim == 2:
-            width = min(old.shape[1], new.shape[1])
-            new[: old.shape[0], :width] = old[:, :width]
-        else:
-            new[: old.shape[0]] = old
+            continue
+        for begin in range(0, old.shape[0], COPIED_ROWS):  # some at a time, to bound memory
+            some = slice(begin, begin + COPIED_ROWS)
+            if not old[some].view(np.uint8).any():  # of bytes: -0.0 is not nothing
+                continue
+            if col.width == RING and ring != old_ring:
+                _relay(old[some], new[some], state.first[some], state.seen[some])
+            elif old.ndim == 2:
+                width = min(old.shape[1], new.shape[1])
+                new[some, :width][: old.shape[0] - begin] = old[some, :width]
+            else:
+                new[some][: old.shape[0] - begin] = old[some]
     return fresh
 
 
 def _relay(old: Any, new: Any, first: Any, seen: Any) -> None:
-    """Move ring contents to their slots in a wider ring, some rows at a time to bound memory."""
-    slot = np.arange(old.shape[1])
-    for begin in range(0, first.size, RELAY_ROWS):
-        some = slice(begin, begin + RELAY_ROWS)
-        oldest = first[some, None]
-        position = oldest + (slot - oldest) % slot.size
-        row, column_ = np.nonzero(position < seen[some, None])
-        new[begin + row, position[row, column_] % new.shape[1]] = old[begin + row, column_]
+    """Move ring contents to their slots in a wider ring."""
+    slot, oldest = np.arange(old.shape[1]), first[:, None]
+    position = oldest + (slot - oldest) % slot.size
+    row, column_ = np.nonzero(position < seen[:, None])
+    new[row, position[row, column_] % new.shape[1]] = old[row, column_]
 
 
 # --- parameters --------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.batch import F8, I4, I8, U1
 from pipelines.series import NEVER
+
+U8 = NDArray[np.uint64]
 
 NONE: Final = -1
 TWICE: Final = -2
@@ -47,10 +50,10 @@ class Times(NamedTuple):
     oldest: I4  # that arrived first
     newest: I4  # that arrived last
     clock_ns: I8  # complete up to here
-    past_t_ns: I8  # (S, 2 RECENT) the last samples that wait no more, handed on, then late
-    past_value: F8  # (S, 2 RECENT)
-    past_seq: I8  # (S, 2 RECENT)
-    past: I8  # (S, 2) how many there were of both; late ones shall not drive out the others
+    past: U8  # (S, RECENT) marks of the last samples that were handed on, see `admission.mark`
+    passed: I8  # how many there were
+    past_late: U8  # (S, RECENT) of those that came too late, which shall not drive out the others
+    passed_late: I8
 
 
 class Pool(NamedTuple):
@@ -113,10 +116,10 @@ def new_times(size: int) -> Times:
         oldest=np.full(size, NONE, np.int32),
         newest=np.full(size, NONE, np.int32),
         clock_ns=np.full(size, NEVER, np.int64),
-        past_t_ns=np.zeros((size, 2 * RECENT), np.int64),
-        past_value=np.zeros((size, 2 * RECENT), np.float64),
-        past_seq=np.zeros((size, 2 * RECENT), np.int64),
-        past=np.zeros((size, 2), np.int64),
+        past=np.zeros((size, RECENT), np.uint64),
+        passed=np.zeros(size, np.int64),
+        past_late=np.zeros((size, RECENT), np.uint64),
+        passed_late=np.zeros(size, np.int64),
     )
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines import admission
 from pipelines.order import DUPLICATE, FORCED, FUTURE, LATE, RECENT, USED, Arrivals, Rules
 from pipelines.reorder import Reorder
 from pipelines.series import NEVER, SeriesTable, make_labels
@@ -309,3 +310,11 @@ def test_a_device_is_told_of_once_whatever_its_channels():
     assert noticed(reorder) == [(0, False, 122, 378, 1, 122)]
     reorder.tick(T0 + 300 * S)
     assert noticed(reorder) == []
+
+
+def test_samples_have_the_same_mark_exactly_when_they_are_one():
+    numbers = [0.0, -0.0, 1.5, math.nan, -math.nan, math.inf, 5e-324]
+    samples = [(t, x, q) for t in (0, 1, T0, T0 + 1) for x in numbers for q in (-1, 0, 1, T0)]
+    for one, other, timed in itertools.product(samples, samples, (False, True)):
+        same = admission._same(timed, *one, *other)
+        assert (admission.mark(*one, timed) == admission.mark(*other, timed)) == same

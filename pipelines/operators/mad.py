@@ -63,7 +63,7 @@ class Mad(Budgeted):
 class State(NamedTuple):
     """Per series the samples of the window, in order of time and in order of size."""
 
-    t_ns: I8 = column("i8", RING)
+    t_ns: I8 = column("i8", RING)  # untouched where the window counts samples
     x: F8 = column("f8", RING)  # as taken in, so clipped where `on_anomaly` says so
     ordered: F8 = column("f8", GROWING)  # the same values, ascending, from slot 0
     first: I8 = column("i8")
@@ -163,14 +163,15 @@ def middle_and_spread(ordered: F8, n: int, gap: int = NO_GAP) -> tuple[float, fl
 
 
 @inlined
-def ask_for(s: int, state: State) -> None:
+def ask_for(s: int, state: State, params: Any) -> None:
     """Let the window of a series come near."""
     width, oldest, newest = state.x.shape[1], state.first[s], state.seen[s]
     row = s * width
     for j in range(0, min(newest - oldest, NEAR), LINE):
         fetched(state.ordered, row + j)
     fetched(state.x, row + slot(newest, width))
-    fetched(state.t_ns, row + slot(newest, width))
+    if params.window_n[params.row[s]] == 0:
+        fetched(state.t_ns, row + slot(newest, width))
     fetched(state.x, row + slot(oldest, width))
 
 
@@ -189,7 +190,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     n, width = out.count[0], state.x.shape[1]
     for i in range(first, batch.series.size):
         if i + AHEAD < batch.series.size:
-            ask_for(batch.series[i + AHEAD], state)
+            ask_for(batch.series[i + AHEAD], state, params)
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p, score, median, reach = params.row[s], np.nan, np.nan, np.nan
         k = params.k[p]
@@ -231,9 +232,9 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
                 exchange(state.ordered[s], size, gap, learned)
-                state.t_ns[s, slot(newest, width)] = t
-                state.x[s, slot(newest, width)] = learned
-                state.seen[s] = newest + 1
+                if params.window_n[p] == 0:
+                    state.t_ns[s, slot(newest, width)] = t
+                state.x[s, slot(newest, width)], state.seen[s] = learned, newest + 1
             elif keep > oldest:
                 leave(state.ordered[s], size + 1, state.x[s, slot(keep - 1, width)])
         out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]

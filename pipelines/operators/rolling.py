@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from config.params import Params, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch
-from pipelines.jit import kernel
+from pipelines.jit import inlined, kernel
 from pipelines.numerics import (
     COLLAPSE,
     LARGEST,
@@ -86,7 +86,7 @@ NONE, STEP, LINEAR = range(3)
 class State(NamedTuple):
     """Per series the samples of its window, and what the statistic in use keeps about them."""
 
-    t_ns: I8 = column("i8", RING)
+    t_ns: I8 = column("i8", RING)  # untouched where neither window nor statistic asks for times
     x: F8 = column("f8", RING)
     first: I8 = column("i8")
     seen: I8 = column("i8")
@@ -249,6 +249,18 @@ def in_order(order: F8, n: int, q: float) -> float:
     return float(high - (high - low) * (1 - share))
 
 
+@inlined
+def ask_for(s: int, state: State, params: Any) -> None:
+    """Let the window of a series come near."""
+    width = state.x.shape[1]
+    newest, oldest = s * width + slot(state.seen[s], width), s * width + slot(state.first[s], width)
+    fetched(state.x, newest)
+    fetched(state.x, oldest)
+    if params.window_n[params.row[s]] == 0:
+        fetched(state.t_ns, newest)
+        fetched(state.t_ns, oldest)
+
+
 @kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Take each known sample into the window of its series and give out the statistic.
@@ -265,12 +277,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     n, width, sums = out.count[0], state.x.shape[1], state.sums
     for i in range(first, batch.series.size):
         if i + AHEAD < batch.series.size:
-            s = batch.series[i + AHEAD]
-            row, newest = s * width, state.seen[s]
-            fetched(state.x, row + slot(newest, width))
-            fetched(state.t_ns, row + slot(newest, width))
-            fetched(state.x, row + slot(state.first[s], width))
-            fetched(state.t_ns, row + slot(state.first[s], width))
+            ask_for(batch.series[i + AHEAD], state, params)
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p, y = params.row[s], np.nan
         if abs(x) <= LARGEST and batch.quality[i] != BAD:
@@ -291,7 +298,9 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 state.truncated[0] += newest - keep - width + 2
                 keep = newest - width + 2
             times, ring, order = state.t_ns[s], state.x[s], state.order[s]
-            times[slot(newest, width)], ring[slot(newest, width)] = t, x
+            ring[slot(newest, width)] = x
+            if params.window_n[p] == 0 or stat == SLOPE:
+                times[slot(newest, width)] = t
             y, samples = float(newest - keep + 1), newest - keep + 1
             if held == 1:
                 samples -= 1 if times[slot(keep, width)] <= t - span else 0
