@@ -172,7 +172,9 @@ class TopicIndex:
     """Many filters; those that differ in literal levels alone are found without asking each."""
 
     def __init__(self, filters: Iterable[TopicFilter]) -> None:
-        self._places: dict[tuple[int, int, tuple[int, ...]], dict[tuple[str, ...], TopicFilter]] = {}
+        self._places: dict[
+            tuple[int, int, tuple[int, ...]], dict[tuple[str, ...], TopicFilter]
+        ] = {}
         """By the fewest levels, the most, and places of the literal ones; then by their texts."""
         self._others: list[TopicFilter] = []
         """Those that are found at the same place as another."""

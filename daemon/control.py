@@ -134,9 +134,7 @@ class Control:
 
     def _is_ours(self, topic: str) -> bool:
         return (
-            topic == self._command
-            or self._rows.takes(topic)
-            or self._among_states.matches(topic)
+            topic == self._command or self._rows.takes(topic) or self._among_states.matches(topic)
         )
 
     def _recall(self, message: Message, graph: Graph) -> tuple[list[Event], list[Outgoing]]:
