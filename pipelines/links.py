@@ -208,7 +208,7 @@ def _counted(
     """Count the rows of each member, and all of them; note the members that have any.
 
     until (n,): the last link to follow from each row. Series with links behind `middle` whose value
-    is not in [low, high] are noted, each once.
+    is not in [low, high] are noted, each once; from then on their rows are dealt, whatever they are.
     """
     for j in range(size[0]):
         counts[members[j]] = 0
@@ -217,7 +217,8 @@ def _counted(
         s = batch.series[i]
         until[i] = starts[s + 1]
         if middle[s] < until[i]:
-            if batch.quality[i] == GOOD and low[s] <= batch.value[i] <= high[s]:
+            calm = dirty[s] == 0 and batch.quality[i] == GOOD
+            if calm and low[s] <= batch.value[i] <= high[s]:
                 until[i] = middle[s]
             elif dirty[s] == 0:
                 stirred[k_stirred], dirty[s] = s, 1
