@@ -178,3 +178,4 @@ def test_the_daemon_says_ready_reloads_and_good_bye(daemons, manager, monkeypatc
     assert manager.said("RELOADING=1")[0] < manager.said("READY=1")[1]
     daemon.process.send_signal(signal.SIGTERM)
     until(lambda: manager.said("STOPPING=1"))
+    assert daemon.process.wait(30) == 0  # a second signal would end it before it has an end
