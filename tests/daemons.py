@@ -23,7 +23,7 @@ from tests.wires import until
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "tests" / "sensorweir"  # the name that a daemon gives it
-READY_S = 60
+READY_S = 180
 """Kernels may have to be compiled first."""
 STOP_S = 10
 QUICK = "from daemon.transport import backoff as b; b.FIRST_S, b.LONGEST_S = 0.05, 0.1; "

@@ -12,7 +12,7 @@ from daemon.clock import SECOND, ManualClock
 from daemon.notify import BEAT_AGE_MAX_NS, LOOK_NS, Notifier, Watchdog
 from daemon.transport.backoff import Backoff
 from daemon.transport.mqtt import MqttTransport
-from tests.daemons import gateway
+from tests.daemons import READY_S, gateway
 from tests.mosquitto import free_port
 from tests.wires import until, wiring
 
@@ -166,7 +166,7 @@ def test_the_daemon_says_ready_reloads_and_good_bye(daemons, manager, monkeypatc
     hot = {"from": "boilers", "alert": {"when": {"above": 90}}}
     made = gateway(f"mqtt://127.0.0.1:{free_port()}", "notify", {"hot": hot})
     daemon = daemons(made, start=False).start(ready=False)
-    until(lambda: manager.said("READY=1"), 30)
+    until(lambda: manager.said("READY=1"), READY_S)
     fed = manager.said("WATCHDOG=1")
     assert not fed or fed[0] > manager.said("READY=1")[0], "the timer runs from READY=1 on"
     first = manager.words()[0][0]
