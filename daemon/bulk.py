@@ -28,7 +28,7 @@ from daemon.messages import (
 )
 from daemon.topics import ByTopic, Topics
 from pipelines.batch import I4, I8, U1
-from pipelines.jit import settled
+from pipelines.jit import kernel, settled
 
 _make = partial(tuple.__new__, Message)
 _UNASKED: Final = ("", b"")
@@ -46,12 +46,18 @@ class Origin(NamedTuple):
     """Whether the broker knew our session: what it marks as sent again may be known to us."""
 
 
+@kernel
+def row_bytes_(rows: I4, i: int) -> int:
+    """Bytes of the topic and the payload of one row."""
+    return int(rows[i, TOPIC_END] - rows[i, TOPIC] + rows[i, END] - rows[i, PAYLOAD])
+
+
 @settled
 def bytes_(rows: I4) -> int:
     """Bytes of topics and payloads."""
     n = 0
     for i in range(rows.shape[0]):
-        n += rows[i, TOPIC_END] - rows[i, TOPIC] + rows[i, END] - rows[i, PAYLOAD]
+        n += row_bytes_(rows, i)
     return n
 
 

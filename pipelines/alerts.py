@@ -277,6 +277,13 @@ def _watch(s: int, t: int, state: State, out: Batch) -> None:
 
 
 @inlined
+def rests(s: int, state: State, params: Any) -> bool:
+    """Whether nothing that has been is of account: the next value decides by itself."""
+    flaps = params.flapping[params.row[s]] == 1 and state.changes[s] | state.shown[s] != 0
+    return state.phase[s] | state.unknown[s] == 0 and not flaps
+
+
+@inlined
 def _at_rest(first: int, batch: Batch, state: State, params: Any) -> int:
     """The next row, from `first` on, that is not of a series at rest, or does not leave it so.
 
@@ -286,10 +293,8 @@ def _at_rest(first: int, batch: Batch, state: State, params: Any) -> int:
     while i < n:
         s, x = batch.series[i], batch.value[i]
         p = params.row[s]
-        busy = state.phase[s] | state.unknown[s] | batch.quality[i]
-        if busy != 0 or not params.floor[p] <= x <= params.ceiling[p]:
-            break
-        if params.flapping[p] == 1 and state.changes[s] | state.shown[s] != 0:
+        within = batch.quality[i] == GOOD and params.floor[p] <= x <= params.ceiling[p]
+        if not within or not rests(s, state, params):
             break
         state.last[s] = x
         i += 1

@@ -59,9 +59,7 @@ class Bank:
             self._watch = Each(alerts.OPERATOR, [watch.runner for watch in watches], members)
         self._all: I8 = np.arange(len(pipelines))
         self._none: I8 = np.zeros(len(pipelines), np.int64)
-        self._telling = {
-            m for m, p in enumerate(pipelines) if p.spec.publish is not None or p.taken
-        }
+        self._telling = {m for m, p in enumerate(pipelines) if _is_wanted(p)}
 
     @staticmethod
     def form(pipeline: Pipeline) -> tuple[object, ...]:
@@ -123,8 +121,7 @@ class Bank:
             pipeline = self.pipelines[m]
             if pipeline.alerting is not None:
                 pipeline.alerting.throttle.quiet(before_ns)
-                if tick_ns and pipeline.alerting.throttle.idle:
-                    pipeline.alerting.throttle.at(tick_ns)
+                _come(pipeline.alerting, tick_ns)
             pipeline.note(
                 found, changed_rows, made.setdefault(m + self.first, Made()), ticking=ticking
             )
@@ -144,9 +141,8 @@ class Banks:
 
     def __init__(self, table: SeriesTable, pipelines: Sequence[Pipeline]) -> None:
         by_form: dict[tuple[object, ...], list[Pipeline]] = {}
-        for pipeline in pipelines:
+        for pipeline in sorted(pipelines, key=_only_watches):
             by_form.setdefault((_only_watches(pipeline), *Bank.form(pipeline)), []).append(pipeline)
-        by_form = dict(sorted(by_form.items(), key=lambda item: bool(item[0][0])))
         self.table = table
         self.pipelines = [p for some in by_form.values() for p in some]
         self.banks: list[Bank] = []
@@ -162,6 +158,8 @@ class Banks:
         """Members with alerts of which something stands."""
         self._tick_ns = 0
         self._stale, self._renumbered = True, table.renumbered
+        self._behind = True
+        """Whether anything was taken since pipelines were let know of time."""
 
     def again(self) -> None:
         """Look anew at which series there are: states were put in place, or alerts recalled."""
@@ -172,6 +170,7 @@ class Banks:
     ) -> Iterator[tuple[Pipeline, Made]]:
         """What comes of rows of the source, and of a tick, by pipeline; `last`: no more will come."""
         self._sync()
+        self._behind = True
         made: dict[int, Made] = {}
         if batch.size:
             rows_, members, ends, n = self._links.deal(batch)
@@ -194,7 +193,10 @@ class Banks:
             yield self.pipelines[m], found
 
     def settle(self) -> None:
-        """Let every pipeline know how far time has come."""
+        """Let every pipeline know how far time has come, once after what was taken."""
+        if not self._behind:
+            return
+        self._behind = False
         self._sync()
         self._links.settle()
         for m, pipeline in enumerate(self.pipelines):
@@ -262,8 +264,8 @@ class Banks:
         before_ns, self._tick_ns = self._tick_ns, tick_ns
         if not before_ns:
             for pipeline in self.pipelines:
-                if pipeline.alerting is not None and pipeline.alerting.throttle.idle:
-                    pipeline.alerting.throttle.at(tick_ns)
+                if pipeline.alerting is not None:
+                    _come(pipeline.alerting, tick_ns)
         for bank in self.banks:
             a, b = bank.first, bank.last
             begin = int(self._clock_ends[a - 1]) if a else 0
@@ -274,16 +276,25 @@ class Banks:
         for m, alerting in self._opened():
             if alerting.announcer.waits or not alerting.throttle.idle:
                 self._settle(m)
-                if alerting.throttle.idle:
-                    alerting.throttle.quiet(before_ns)
-                    alerting.throttle.at(tick_ns)
+                alerting.throttle.quiet(before_ns)
+                _come(alerting, tick_ns)
                 made.setdefault(m, Made()).events += alerting.tick()
+
+
+def _come(alerting: Alerting, tick_ns: int) -> None:
+    """Tell a throttle of the tick that is being made, 0 between two; others were told before."""
+    if tick_ns and alerting.throttle.idle:
+        alerting.throttle.at(tick_ns)
 
 
 def _only_watches(pipeline: Pipeline) -> bool:
     """Whether nothing comes of its rows but alerts."""
-    wanted = pipeline.spec.publish is not None or pipeline.taken
-    return pipeline.alerting is not None and not pipeline.stages and not wanted
+    return pipeline.alerting is not None and not pipeline.stages and not _is_wanted(pipeline)
+
+
+def _is_wanted(pipeline: Pipeline) -> bool:
+    """Whether somebody wants its rows."""
+    return pipeline.spec.publish is not None or pipeline.taken
 
 
 def _is_open(pipeline: Pipeline) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.alerts import FINITE, NORMAL
+from pipelines.alerts import FINITE, rests
 from pipelines.batch import F8, I4, I8, U1
-from pipelines.each import like
+from pipelines.each import by_address
 from pipelines.jit import kernel
 from pipelines.primitives import loaded
 from pipelines.runner import StepRunner
@@ -23,9 +23,7 @@ class Calm:
     def __init__(self, runners: Sequence[StepRunner], first: int) -> None:
         """`runners`: of their alerts. `first`: number of the first of them; they are the last ones."""
         self.first = first
-        self._addresses = np.array([runner.address for runner in runners], np.int64)
-        self._second, state, params = runners[0].like
-        self._like = like(state), like(params)
+        self._found = by_address(runners)
         self._call: Any = None
 
     def look(
@@ -37,8 +35,7 @@ class Calm:
         member and the row of each link.  low, high: the intervals by series, empty where some
         alert is not at rest.  dirty: taken back.
         """
-        where = (*links, self._addresses, self.first, self._second)
-        args = (stirred, n, *where, *self._like, low, high, dirty)
+        args = (stirred, n, *links, self.first, *self._found, low, high, dirty)
         if self._call is None:
             self._call = _looked.bound(*args)
         self._call(*args)
@@ -52,8 +49,8 @@ def _looked(
     middle: I8,
     member: I4,
     row: I4,
-    addresses: I8,
     less: int,
+    addresses: I8,
     second: int,
     like_state: Any,
     like_params: Any,
@@ -68,10 +65,9 @@ def _looked(
             address, r = addresses[member[link] - less], row[link]
             state = loaded(address + 8, like_state)
             params = loaded(address + 8 + second, like_params)
-            p = params.row[r]
-            flaps = params.flapping[p] == 1 and state.changes[r] | state.shown[r] != 0
-            if state.phase[r] != NORMAL or state.unknown[r] == 1 or flaps:
+            if not rests(r, state, params):
                 least, most = np.inf, -np.inf
                 break
+            p = params.row[r]
             least, most = max(least, params.floor[p]), min(most, params.ceiling[p])
         low[s], high[s], dirty[s] = least, most, 0

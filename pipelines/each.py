@@ -99,12 +99,10 @@ class Each:
     def __init__(self, operator: Operator, runners: Sequence[StepRunner], members: int) -> None:
         """`members`: of all banks of the source."""
         self.operator, self.runners = operator, runners
-        self._addresses = np.array([runner.address for runner in runners], np.int64)
+        self._found = by_address(runners)
         self._out = new_batch(64, len(runners[0].fields))
         self._ends = np.zeros(members, np.int64)
         self._at = np.zeros(5, np.int64)
-        self._second, state, params = runners[0].like
-        self._like = like(state), like(params)
         self._call: Any = None
 
     def run(
@@ -139,14 +137,24 @@ class Each:
         return self._out, self._ends, int(self._out.count[0])
 
     def _run(self, batch: Batch, ends: I8, members: I8, clocks: tuple[I8, I8]) -> bool:
-        told = (batch, ends, members, self._addresses, self._second, *clocks, self._at)
-        args = (*told, *self._like, self._out, self._ends)
+        addresses, second, *like = self._found
+        told = (batch, ends, members, addresses, second, *clocks, self._at)
+        args = (*told, *like, self._out, self._ends)
         if self._call is None:
             self._call = each_of(self.operator).bound(*args)
         done: bool = self._call(*args)
         return done
 
 
-def like(value: Any) -> Any:
-    """Arrays of the same types, without anything in them."""
+def by_address(runners: Sequence[StepRunner]) -> tuple[I8, int, Any, Any]:
+    """How a kernel finds state and parameters of these, which are all of the same types.
+
+    (address of each, how far apart both are there, empty ones of the same types).
+    """
+    second, state, params = runners[0].like
+    addresses = np.array([runner.address for runner in runners], np.int64)
+    return addresses, second, _like(state), _like(params)
+
+
+def _like(value: Any) -> Any:
     return type(value)(*[np.zeros((0,) * array.ndim, array.dtype) for array in value])

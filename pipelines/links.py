@@ -7,7 +7,7 @@ not dealt to those who only watch for them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,23 @@ from pipelines.values import is_plain
 
 FEW: Final = 64
 """Members that are sorted; if more have rows all are looked at."""
+
+
+class _Where(NamedTuple):
+    """Arrays by which rows are dealt."""
+
+    starts: I8
+    """By series of the source: its first link; and behind them all."""
+    member: I4
+    """Of each link."""
+    counts: I8
+    """Rows of each member."""
+    members: I8
+    """Those that have any."""
+    size: I8
+    """How many these are, and how many series are to be looked at."""
+    until: I8
+    """The last link to follow from each row."""
 
 
 class Links:
@@ -122,18 +139,20 @@ class Links:
         """
         if batch.size > self._until.size:
             self._until = np.zeros(2 * batch.size, np.int64)
-        links = (self._starts, self._member, self._counts, self._members, self._size, self._until)
+        where = _Where(
+            self._starts, self._member, self._counts, self._members, self._size, self._until
+        )
         calm = (self._middle, self._low, self._high, self._dirty, self._stirred)
         into = (self._row, self._batch, self._ends)
         if self._calls is None:
             self._calls = (
-                _counted.bound(batch, *links, *calm),
-                _dealt.bound(batch, *links, *into),
+                _counted.bound(batch, where, *calm),
+                _dealt.bound(batch, where, *into),
             )
-        n = self._calls[0](batch, *links, *calm)
+        n = self._calls[0](batch, where, *calm)
         self._batch.count[0] = 0
         self._batch = roomy(self._batch, n)
-        self._calls[1](batch, *links, self._row, self._batch, self._ends)
+        self._calls[1](batch, where, self._row, self._batch, self._ends)
         return self._batch, self._members, self._ends, int(self._size[0])
 
     def look(self) -> None:
@@ -193,12 +212,7 @@ def _telling(selections: Sequence[Selection]) -> Iterator[list[tuple[str, str]]]
 @kernel
 def _counted(
     batch: Batch,
-    starts: I8,
-    member: I4,
-    counts: I8,
-    members: I8,
-    size: I8,
-    until: I8,
+    where: _Where,
     middle: I8,
     low: F8,
     high: F8,
@@ -210,6 +224,7 @@ def _counted(
     until (n,): the last link to follow from each row. Series with links behind `middle` whose value
     is not in [low, high] are noted, each once; from then on their rows are dealt, whatever they are.
     """
+    starts, member, counts, members, size, until = where
     for j in range(size[0]):
         counts[members[j]] = 0
     n, k, k_stirred = 0, 0, 0
@@ -237,17 +252,13 @@ def _counted(
 @kernel
 def _dealt(
     batch: Batch,
-    starts: I8,
-    member: I4,
-    counts: I8,
-    members: I8,
-    size: I8,
-    until: I8,
+    where: _Where,
     row: I4,
     out: Batch,
     ends: I8,
 ) -> None:
     """Write the rows of each member behind those of the one before, members ascending."""
+    starts, member, counts, members, size, until = where
     k = size[0]
     if k > FEW:
         k = 0

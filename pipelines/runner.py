@@ -171,7 +171,7 @@ class StepRunner:
     def assign(self, first: int, sets: Sequence[int]) -> None:
         """Let series rows from `first` on use these parameter sets, from their next samples on."""
         if sets:
-            assert {0, *sets} <= set(range(self._sets)), f"one of {self._sets} parameter sets"
+            assert 0 <= min(sets) <= max(sets) < self._sets, f"one of {self._sets} parameter sets"
             self.ensure(first + len(sets))
             self._params.row[first : first + len(sets)] = sets
 

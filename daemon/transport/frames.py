@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from daemon.bulk import row_bytes_
 from daemon.messages import (
     COLUMNS,
     END,
@@ -140,7 +141,7 @@ def size_(rows: NDArray[np.int32]) -> int:
     for i in range(rows.shape[0]):
         if rows[i, FIRST] == PUBACK or rows[i, PROPERTIES] < rows[i, PAYLOAD]:
             return -1
-        n += rows[i, TOPIC_END] - rows[i, TOPIC] + rows[i, END] - rows[i, PAYLOAD]
+        n += row_bytes_(rows, i)
     return n
 
 
