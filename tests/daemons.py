@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "tests" / "sensorweir"  # the name that a daemon gives it
 READY_S = 180
 """Kernels may have to be compiled first."""
-STOP_S = 10
+STOP_S = 30
 QUICK = "from daemon.transport import backoff as b; b.FIRST_S, b.LONGEST_S = 0.05, 0.1; "
 """Run before the daemon: it connects again at once, because how long it waits is tested elsewhere."""
 
@@ -80,7 +80,7 @@ class DaemonProcess:
     def get(self, path):
         """(status, body) of an HTTP request."""
         try:
-            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.address}{path}", timeout=30) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -102,7 +102,7 @@ class DaemonProcess:
                     found[f"{name}{{{given}}}"] = sample.value
         return found
 
-    def quiet(self, timeout_s=20):
+    def quiet(self, timeout_s=60):
         """Wait until nothing is under way, assert that the ledger balances; the metrics."""
 
         def still():
@@ -254,7 +254,7 @@ class Publisher:
         self.client.on_publish = self._taken
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert self._connected.wait(10)
+        assert self._connected.wait(60)
 
     def _taken(self, *_):
         self.acknowledged += 1
@@ -265,7 +265,7 @@ class Publisher:
         self.sent += 1
         return self.client.publish(topic, body, 1, retain)
 
-    def settle(self, timeout_s=30):
+    def settle(self, timeout_s=90):
         """Wait until the broker has acknowledged all."""
         until(lambda: self.acknowledged >= self.sent, timeout_s, "acknowledgement by the broker")
 
@@ -294,7 +294,7 @@ class Keeper:
         self.client.on_subscribe = lambda *_: ready.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     @property
     def connected(self):

@@ -75,14 +75,14 @@ class Visitor:
             "localhost", broker.port, clean_start=client_id is None, properties=kept
         )
         self.client.loop_start()
-        assert self._answered.wait(10)
+        assert self._answered.wait(60)
         if not self.connected:
             self.close()
             raise ConnectionRefusedError(who)
         for text in filters:
             self._answered.clear()
             self.client.subscribe(text, 1)
-            assert self._answered.wait(10), text
+            assert self._answered.wait(60), text
 
     def _told(self, connected):
         self.connected = connected
@@ -97,7 +97,7 @@ class Visitor:
         self._answered.clear()
         info = self.client.publish(topic, payload, 1, retain)
         while info.mid not in self.codes:
-            assert self._answered.wait(10), topic
+            assert self._answered.wait(60), topic
         return self.codes[info.mid]
 
     def close(self):

@@ -49,7 +49,7 @@ class Peer:
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
         if filters:
-            assert subscribed.wait(10)
+            assert subscribed.wait(60)
 
     def publish(self, topic, payload=b"x", qos=1, retain=False):
         return self.client.publish(topic, payload, qos, retain)

@@ -39,7 +39,7 @@ class Load:
     def end(self):
         """What it has sent: a summary in which every message is acknowledged by the broker."""
         self.process.send_signal(signal.SIGINT)
-        summary = json.loads(self.process.communicate(timeout=20)[0])
+        summary = json.loads(self.process.communicate(timeout=60)[0])
         assert summary["lost"] == summary["unacked"] == 0
         return summary
 

@@ -35,7 +35,7 @@ class Person:
         self.client.on_subscribe = lambda *_: ready.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     def ask(self, command, correlation):
         properties = Properties(PacketTypes.PUBLISH)

@@ -33,7 +33,7 @@ class Subscriber5:
         self.client.on_subscribe = lambda *_: ready.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     def close(self):
         self.client.disconnect()
@@ -356,6 +356,6 @@ def test_a_stop_while_kernels_are_compiled_is_obeyed_soon(tmp_path, mosquitto):
     assert line.startswith(b"kernels"), line
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGTERM)
-    assert process.wait(15) == 0
+    assert process.wait(60) == 0
     process.stderr.close()
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

@@ -180,7 +180,7 @@ def test_two_daemons_that_feed_each_other_come_to_rest(mosquitto, daemons, closi
     def ended():
         return sum(d.metrics()["messages_rejected{reason=too_many_hops,source=loop}"] for d in both)
 
-    until(ended, 20)
+    until(ended, 60)
     for daemon in both:
         daemon.quiet()
     assert ended() == 1

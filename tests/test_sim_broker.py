@@ -40,7 +40,7 @@ class Listener:
         self.client.on_message = lambda _c, _u, m: self.messages.append((m.topic, m.payload))
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert ready.wait(10)
+        assert ready.wait(60)
 
     def wait_for(self, n, seconds=30):
         until = time.monotonic() + seconds
@@ -233,7 +233,7 @@ def test_a_signal_ends_a_run_cleanly(mosquitto, listen, number):
     )
     assert listener.wait_for(20)
     process.send_signal(number)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     summary = json.loads(out)
     assert summary["interrupted"]

@@ -230,10 +230,10 @@ def test_a_subscription_that_is_granted_and_blocked_is_told_of(forgetful, plant)
     assert made.degraded() == []
     rules.write_text("topic read #\ntopic deny sensorweir/blocked/canary\ntopic write #\n")
     broker.process.send_signal(1)  # reads its rules again
-    until(lambda: "canary" in str(made.degraded()), 20)
+    until(lambda: "canary" in str(made.degraded()), 60)
     rules.write_text("topic read #\ntopic write #\n")
     broker.process.send_signal(1)
-    until(lambda: made.degraded() == [], 20)
+    until(lambda: made.degraded() == [], 60)
     made.daemon.close()
 
 

@@ -53,7 +53,7 @@ def test_a_broker_restarted_under_load_loses_nothing_of_qos_1(own_mosquitto, ope
         assert transport.alive
     until(take, 60, "every message")
     sender.join()
-    until(lambda: len(w.outbox) == 0, 30)
+    until(lambda: len(w.outbox) == 0, 60)
     until(lambda: len({*map(int, witness.payloads)}) == n, 60, "every output")
     assert w.ledger.total(Count.SESSIONS_LOST) == 0
     assert w.ledger.total(Count.OUTPUTS_DISCARDED) == 0
@@ -112,7 +112,7 @@ def test_a_full_inbox_stops_the_reading_but_not_the_pings(mosquitto, opened, pee
     time.sleep(9)  # beyond 1.5 times the keep-alive, after which the broker would hang up
     assert len(w.inbox) == 50
     got = []
-    until(lambda: got.extend(w.inbox.drain(50, 0.01)) or len(got) > 1000, 30)
+    until(lambda: got.extend(w.inbox.drain(50, 0.01)) or len(got) > 1000, 60)
     assert transport.status()["in"]["connections"] == 1
     assert w.ledger.total(Count.MESSAGES_REJECTED) == 0
 
@@ -294,7 +294,7 @@ def test_refused_logins_and_garbage_only_cost_the_connection(fake, opened):
     broker = fake(lambda number, _: answers[number % len(answers)])
     w = wiring(f"mqtt://127.0.0.1:{broker.port}", "garbage", protocol="5")
     transport = opened(w, {"a": 1})
-    until(lambda: len(broker.levels) > 6 * len(answers), 30)
+    until(lambda: len(broker.levels) > 6 * len(answers), 60)
     assert transport.alive
 
 

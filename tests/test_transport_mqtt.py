@@ -143,7 +143,7 @@ plugins:
     until(answers, 30, "amqtt")
     yield tcp, web
     process.terminate()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.mark.parametrize("carrier", ["mqtt", "ws"])

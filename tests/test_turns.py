@@ -80,7 +80,7 @@ def test_who_waits_is_woken_for_what_is_left_to_it():
 
     thread = threading.Thread(target=engine)
     thread.start()
-    waiting.wait(10)
+    waiting.wait(60)
     w.comes(AT_ONCE_MAX + 1)
     thread.join(10)
     assert took == [AT_ONCE_MAX + 1]

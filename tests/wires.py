@@ -27,7 +27,7 @@ def wiring(url, client_id, *, inbox_max=10_000, outbox_max=50_000, clock=None, *
     )
 
 
-def until(true, timeout_s=15, what="it"):
+def until(true, timeout_s=60, what="it"):
     """Wait for a condition of another thread or process, up to a limit."""
     end = time.monotonic() + timeout_s
     while not (value := true()):
