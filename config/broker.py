@@ -49,6 +49,12 @@ class Broker(Options):
     session_expiry: Duration = Field(
         7 * 86_400 * SECOND, description="How long the broker keeps our messages while we are away."
     )
+    linger: Duration = Field(
+        8_000_000,
+        le=SECOND,
+        description="How long a message that no alert hangs on by itself may wait for others, to be "
+        "worked on together: more costs less CPU. 0: not at all.",
+    )
     tls: Tls | None = None
     publish_as: Login | None = Field(
         None,

@@ -97,6 +97,7 @@ class App:
                 canary_topic=canary,
                 commit_delay_ns=gateway.state.commit_delay if gateway.state else None,
                 on_session_lost=self._session_lost,
+                foreseen=lambda: self.engine.foresight.seen,
                 # What is somewhat too big is received, rejected and counted; a broker that is
                 # told a smaller limit drops it without a word.
                 packet_bytes_max=4 * limits.message_bytes_max + 65_536,

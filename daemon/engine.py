@@ -19,6 +19,7 @@ from daemon.control import Control
 from daemon.decode.reader import SourceReader
 from daemon.decode.route import Router
 from daemon.encode import Encoder
+from daemon.foresight import Foresight
 from daemon.inbox import Inbox
 from daemon.ledger import Count, Counter, Gauge, Ledger, Reason
 from daemon.messages import TOPICS_KEPT_MAX, Message, Outgoing
@@ -83,6 +84,7 @@ class Engine:
         self._topics = Topics()
         """Of messages that come one by one."""
         self.on_canary: Callable[[bytes], None] = _ignore
+        self.foresight = Foresight()
         self._adopt(graph)
 
     def turn(self, wait_s: float) -> int:
@@ -100,6 +102,8 @@ class Engine:
             until = taken[-1].arrival_ns if behind else self.clock.now_ns()
         messages = self.outlet.fresh(self._without_canary(taken))
         self.run(messages, until, taken)
+        if isinstance(taken, Bulk):
+            self.foresight.turned(taken.topics)
         return len(taken)
 
     def run(
@@ -253,6 +257,11 @@ class Engine:
             )
             for name, stage in graph.sources.items()
         }
+        self.foresight.adopt(self._readers, graph.foresight, self._wanted)
+
+    def _wanted(self, topic: str) -> tuple[str, ...]:
+        """The sources that want a topic which means nothing else to us."""
+        return () if self._control.takes(topic) else self._router.of(topic)
 
     def _waiting(self, source: str) -> int:
         """Samples that wait for others."""

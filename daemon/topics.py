@@ -124,6 +124,11 @@ class Topics:
         except UnicodeDecodeError:
             return ""
 
+    @property
+    def columns(self) -> tuple[U1, I4, I4, U8]:
+        """Letters, where each name begins in them, the table of hashes, hashes: see `number_`."""
+        return self._letters, self._begin, self._slots, self._hashes
+
     def number(self, data: U1, rows: I4) -> None:
         """Put the number of its topic into each of these rows of `messages`."""
         first, n = 0, len(rows)

@@ -46,11 +46,12 @@ def _topics() -> None:
 
 
 def _packets() -> None:
-    from daemon.transport import frames  # noqa: PLC0415 - a replay needs no paho
+    from daemon.transport import frames, gather  # noqa: PLC0415 - a replay needs no paho
     from daemon.transport.lane_check import lane_works  # noqa: PLC0415
 
     lane_works()
     frames.warm_up()
+    gather.warm_up()
 
 
 def _state(graph: Graph) -> None:

@@ -19,8 +19,10 @@ from pipelines.calm import Calm
 from pipelines.core import NOTHING
 from pipelines.each import NO_CLOCKS, Each
 from pipelines.flow import Made
+from pipelines.foresight import Foresight
 from pipelines.links import Links
 from pipelines.pipeline import Pipeline
+from pipelines.runner import StepRunner
 from pipelines.series import FULL, NEVER, SeriesTable
 
 NONE: Final = np.zeros(0, np.int64)
@@ -74,6 +76,12 @@ class Bank:
         """Which rows leave the alerts of all members at rest; they have no steps."""
         assert self._watch is not None
         return Calm(self._watch.runners, self.first)
+
+    @property
+    def foreseen(self) -> tuple[int, Sequence[StepRunner]] | None:
+        """The first member and all alerts, where these are on values as they come."""
+        direct = self._watch is not None and all(step.operator.keeps for step in self._steps)
+        return (self.first, self._watch.runners) if self._watch is not None and direct else None
 
     def run(self, dealt: Dealt, before_ns: int, made: dict[int, Made]) -> None:
         """Let members take rows; what comes of it goes to `made`, by member.
@@ -151,6 +159,7 @@ class Banks:
             self.banks.append(Bank(some, first, len(self.pipelines)))
         calm = self.banks[-1].calm() if _only_watches(self.pipelines[-1]) else None
         self._links = Links(table, [p.selection for p in self.pipelines], calm)
+        self.foresight = Foresight([b.foreseen for b in self.banks if b.foreseen is not None])
         self._below = [m for m, p in enumerate(self.pipelines) if p.followed]
         self._upstream = self._clock_ends = NONE
         self._clock_ns = NONE
@@ -177,6 +186,7 @@ class Banks:
             for bank, a, b in self._touched(members, n):
                 bank.run(Dealt(rows_, members, ends, (a, b, bank.first)), self._tick_ns, made)
             self._links.look()
+            self.foresight.look(batch, *self._links.links)
             if made:
                 self._open.update(m for m in made if _is_open(self.pipelines[m]))
         if tick_ns is not None or last:
@@ -218,6 +228,7 @@ class Banks:
             self._clock_ns = NONE
             self._open = {m for m, p in enumerate(self.pipelines) if _is_open(p)}
         met = self._links.sync()
+        self.foresight.meet(len(self.table), anew=anew)
         for m in range(len(self.pipelines)) if anew else met:
             self.pipelines[m].core.sync()
         if met or anew:

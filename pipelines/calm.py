@@ -35,18 +35,20 @@ class Calm:
         member and the row of each link.  low, high: the intervals by series, empty where some
         alert is not at rest.  dirty: taken back.
         """
-        args = (stirred, n, *links, self.first, *self._found, low, high, dirty)
+        of = stirred[:n]
+        low[of], high[of], dirty[of] = -FINITE, FINITE, 0
+        starts, middle, *to = links
+        args = (of, middle, starts[1:], *to, self.first, *self._found, low, high)
         if self._call is None:
-            self._call = _looked.bound(*args)
+            self._call = narrowed.bound(*args)
         self._call(*args)
 
 
 @kernel
-def _looked(
-    stirred: I8,
-    n: int,
-    starts: I8,
-    middle: I8,
+def narrowed(
+    series: I8,
+    begins: I8,
+    ends: I8,
     member: I4,
     row: I4,
     less: int,
@@ -56,18 +58,24 @@ def _looked(
     like_params: Any,
     low: F8,
     high: F8,
-    dirty: U1,
 ) -> None:
-    for j in range(n):
-        s = stirred[j]
-        least, most = -float(FINITE), float(FINITE)
-        for link in range(middle[s], starts[s + 1]):
-            address, r = addresses[member[link] - less], row[link]
-            state = loaded(address + 8, like_state)
-            params = loaded(address + 8 + second, like_params)
+    """Leave of [low, high] of each of these series what some members take for normal.
+
+    Nothing where an alert is not at rest.  begins, ends: by series, the links to look at; those to
+    members before `less`, or behind its last one, are passed over.
+    """
+    for j in range(series.size):
+        s = series[j]
+        least, most = low[s], high[s]
+        for link in range(begins[s], ends[s]):
+            m, r = member[link] - less, row[link]
+            if m < 0 or m >= addresses.size:
+                continue
+            state = loaded(addresses[m] + 8, like_state)
+            params = loaded(addresses[m] + 8 + second, like_params)
             if not rests(r, state, params):
                 least, most = np.inf, -np.inf
                 break
             p = params.row[r]
             least, most = max(least, params.floor[p]), min(most, params.ceiling[p])
-        low[s], high[s], dirty[s] = least, most, 0
+        low[s], high[s] = least, most

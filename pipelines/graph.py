@@ -14,6 +14,7 @@ from pipelines.batch import Batch
 from pipelines.core import NOTHING
 from pipelines.events import Event, Standing
 from pipelines.flow import Flow
+from pipelines.foresight import Foresight
 from pipelines.lookups import Tables
 from pipelines.occurrence import Order, Refused
 from pipelines.operator import Operator
@@ -119,6 +120,11 @@ class Graph:
             if isinstance(pipeline.spec.from_, str) and not pipeline.alone:
                 banked.setdefault(pipeline.spec.from_, []).append(pipeline)
         self._banks = {name: Banks(self.sources[name].table, some) for name, some in banked.items()}
+
+    @property
+    def foresight(self) -> dict[str, Foresight]:
+        """By source, between which values a sample has nothing told at once."""
+        return {name: banks.foresight for name, banks in self._banks.items()}
 
     @property
     def hurried(self) -> int:

@@ -33,6 +33,7 @@ HOMES: Final = (
     "pipelines",
     "daemon/decode",
     "daemon/transport/frames.py",
+    "daemon/transport/gather.py",
     "daemon/bulk.py",
     "daemon/topics.py",
     "daemon/durable/duplicates.py",

@@ -76,6 +76,11 @@ class Links:
         self._calls: tuple[Callable[..., int], Callable[..., None]] | None = None
 
     @property
+    def links(self) -> tuple[I8, I4, I4]:
+        """By series, its first link, and behind them all; the member and the row of each link."""
+        return self._starts, self._member, self._row
+
+    @property
     def is_behind(self) -> bool:
         """Whether there are series that are new."""
         return self._known != len(self.table)

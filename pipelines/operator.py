@@ -65,6 +65,8 @@ class Operator:
     renumber: Callable[[Any, Any, I4], None] | None = None
     """(state, params, moved): rows of members (`batch.member`) that stand in the state are now
     `moved[row]`, FULL when the series was forgotten."""
+    keeps: bool = False
+    """Whether a value that it passes on is as it came, so that a limit can be held against that."""
     source: str = ""
     """Where its algorithm is described."""
     version: int = 1

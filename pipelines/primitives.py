@@ -56,10 +56,47 @@ def fetched(typing: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
     return place(array, place), fetch
 
 
+@Primitive
+def called(typing: Any, address: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:  # noqa: ARG001
+    """What the C function at this address gives for up to five numbers, or addresses.
+
+    It is read as 64 bits: of a function that gives fewer only those mean something.
+    """
+
+    def call(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        from llvmlite import ir  # noqa: PLC0415
+
+        number = ir.IntType(64)
+        kind = ir.FunctionType(number, [number] * 5).as_pointer()
+        return builder.call(builder.inttoptr(args[0], kind), args[1:])
+
+    from numba import types  # noqa: PLC0415
+
+    return types.int64(*[types.int64] * 6), call
+
+
+@Primitive
+def peeked(typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """The C `int` at this address."""
+
+    def peek(context: Any, builder: Any, signature: Any, args: Any) -> Any:  # noqa: ARG001
+        from llvmlite import ir  # noqa: PLC0415
+
+        number = builder.load(builder.inttoptr(args[0], ir.IntType(32).as_pointer()))
+        return builder.sext(number, ir.IntType(64))
+
+    from numba import types  # noqa: PLC0415
+
+    return types.int64(types.int64), peek
+
+
 def placed(value: tuple[Any, ...]) -> list[int]:
-    """Where the arrays of a named tuple are, and how large, as compiled code holds it."""
+    """Where the arrays of a named tuple, and of such in it, are as compiled code holds it."""
     found: list[int] = []
     for array in value:
+        if isinstance(array, tuple):
+            found += placed(array)
+            continue
         at, _ = array.__array_interface__["data"]
         found += (0, 0, array.size, array.itemsize, at, *array.shape, *array.strides)
     return found

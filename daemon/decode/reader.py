@@ -12,7 +12,8 @@ from daemon.bulk import Bulk
 from daemon.channels import Channels
 from daemon.decode import DECODERS
 from daemon.decode.bulk.feed import Feed, Found, feed_of
-from daemon.decode.bulk.scan import READ, REFUSED, UNMET
+from daemon.decode.bulk.glance import Sight
+from daemon.decode.bulk.scan import READ, REFUSED, UNMET, Known
 from daemon.decode.contract import (
     Absolute,
     Decode,
@@ -26,8 +27,8 @@ from daemon.decode.tally import Tally
 from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Ledger, Reason
 from daemon.messages import NUMBER, Message
-from daemon.topics import ByTopic, answered_
-from pipelines.batch import I4, U1
+from daemon.topics import ByTopic, Topics, answered_
+from pipelines.batch import F8, I4, U1
 from pipelines.hops import HOPS_MAX
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.quota import FAR_NS, Quota
@@ -107,6 +108,24 @@ class SourceReader:
         self._tally.close(len(messages), found.series.size)
         return found
 
+    @property
+    def sighted(self) -> bool:
+        """Whether `sight` can be had. The time of arrival of what waits is not that of its event."""
+        return self._feed is not None and self._timed
+
+    @property
+    def version(self) -> int | None:
+        """Another whenever what `sight` gives is another; None while that is not to be used."""
+        if self._feed is None or self._feed.paused or self._renumbered != self._table.renumbered:
+            return None
+        return self._feed.shapes.version
+
+    def sight(self, topics: Topics, low: F8, high: F8) -> Sight:
+        """What is known of payloads on these topics; stays as it is, but for [low, high]."""
+        assert self._feed is not None, "sighted"
+        known = Known._make(column.copy() for column in self._feed.shapes.known)
+        return Sight(self._mine.table(topics), known, self._feed.terms, low, high)
+
     # --- inside --------------------------------------------------------------------------
 
     def _read_few(self, messages: Bulk, full_ns: int) -> Arrivals:
@@ -120,6 +139,8 @@ class SourceReader:
                     self._tally.reject(Reason.RATE_LIMITED, message)
                 else:
                     self._read_one(message, device, out)
+                    if self._feed is not None and self._feed.shapes.is_bare(topic):
+                        self._feed.shapes.learn(topic, message.payload, self._channels.of(device))
             first += len(topics)
         return out.arrays()
 

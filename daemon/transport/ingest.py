@@ -17,8 +17,9 @@ from daemon.ledger import Count
 from daemon.messages import PACKET_ID, Message
 from daemon.transport.address import V5, new_client
 from daemon.transport.dialect import Dialect
+from daemon.transport.gather import Gather
 from daemon.transport.intake import Intake
-from daemon.transport.lane import LaneClient
+from daemon.transport.lane import Lane, LaneClient
 from daemon.transport.lane_check import lane_works
 from daemon.transport.link import Link
 from daemon.transport.loss import Loss
@@ -53,6 +54,7 @@ class Ingest(Link):
         self._acks: deque[tuple[int, bytes]] = deque()
         self.intake = Intake(wiring)
         self._taking = self.guarded(self._take)
+        self._gather = Gather(wiring.broker.linger)
         self._moved = 0
         self.session = 0
         """Number of the broker's session: one more each time it has forgotten us."""
@@ -177,12 +179,22 @@ class Ingest(Link):
     def read(self, client: Client) -> None:
         """Read packets until nothing more has come, or the inbox is full."""
         if isinstance(client, LaneClient) and client.lane is not None:
+            self._let_others_come(client.lane)
             client.lane.read(client, self.wiring.inbox.room, self._taking)
         else:
             self._read_paho(client)
         self.wiring.inbox.arrived()
 
     # --- inside ------------------------------------------------------------------------------
+
+    def _let_others_come(self, lane: Lane) -> None:
+        seen, topics = self.wiring.foreseen(), self.intake.topics
+        if seen is None or seen.topics is not topics or len(self.wiring.inbox):
+            return
+        if self.hurries or not self._gather.works:
+            return
+        with self._waiting.away() as bell:
+            lane.let_come(self._gather, topics, seen.sights, bell)
 
     def _read_paho(self, client: Client) -> None:
         has_room = self.wiring.inbox.has_room

@@ -23,6 +23,11 @@ class Intake:
         self._topics, self._canary, self._full = Topics(), -1, 0  # no kernel is called before `put`
         self._last_ns = 0
 
+    @property
+    def topics(self) -> Topics:
+        """By what its messages are numbered at present."""
+        return self._topics
+
     def put(self, data: U1, rows: I4, origin: Origin) -> None:
         """Queue the messages of these PUBLISH packets of QoS 0 and 1; PUBACKs are left out.
 

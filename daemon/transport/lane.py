@@ -14,9 +14,12 @@ import numpy as np
 from paho.mqtt.client import Client
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from daemon.decode.bulk.glance import Sights
 from daemon.messages import COLUMNS
+from daemon.topics import Topics
 from daemon.transport.calls import receive
 from daemon.transport.frames import FULL, OTHER, scan
+from daemon.transport.gather import Gather
 from pipelines.batch import I4, U1
 
 READ_BYTES: Final = 256 * 1024
@@ -74,6 +77,26 @@ class Lane:
             self.answer()
             self._fill()
         return True
+
+    def let_come(self, gather: Gather, topics: Topics, sights: Sights, bell: int) -> None:
+        """Read for as long as nothing of what comes presses; `bell`: a descriptor that ends it."""
+        ended = self._eof or self._ended is not None
+        if self._descriptor < 0 or ended or self.for_paho or self.waits:
+            return
+        self._make_room()
+        before = self._end
+        self._end, over = gather.let_come(
+            (self._descriptor, bell),
+            self._data,
+            (self._at, self._end),
+            topics,
+            sights,
+            v5=self.v5,
+            confirms=self.answer is not None,
+        )
+        self._fresh = self._fresh or self._end > before
+        self._eof = over is not None and not over.errno
+        self._ended = over if over is not None and over.errno else None
 
     def _fill(self) -> bool:
         if self._eof or self._ended is not None:

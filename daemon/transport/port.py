@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from config.model import Broker
 from daemon.clock import Clock
+from daemon.foresight import Seen
 from daemon.inbox import Inbox
 from daemon.ledger import Ledger
 from daemon.messages import Message, Outgoing
@@ -13,6 +14,10 @@ from daemon.outbox import Outbox
 
 
 def _ignore() -> None:
+    return None
+
+
+def _unseen() -> None:
     return None
 
 
@@ -40,6 +45,8 @@ class Wiring:
     """Largest packet that the broker may send us; it drops larger ones."""
     on_session_lost: Callable[[], None] = field(default=_ignore)
     """Called when the broker has forgotten our session; messages may be missing."""
+    foreseen: Callable[[], Seen | None] = field(default=_unseen)
+    """What is known of messages on present topics, so that some may wait for others."""
 
 
 class Transport(Protocol):

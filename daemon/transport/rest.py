@@ -53,12 +53,10 @@ class Rest:
             self._poll.register(descriptor, mask)
             self._descriptor, self._mask = descriptor, mask
         timeout_s = SELECT_S if patient and not self._stop.is_set() else 0.02
-        with self._let_go():
+        with self.away():
             events = dict(self._poll.poll(0 if buffered else timeout_s * 1000))
         if self._wake_r.fileno() in events:
-            with suppress(BlockingIOError):
-                while self._wake_r.recv(4096):
-                    pass
+            self._hush()
         return events.get(descriptor, 0) | (select.POLLIN if buffered else 0)
 
     def let_come(self, looked_ns: int, *, hurries: bool) -> None:
@@ -70,7 +68,7 @@ class Rest:
         left_ns = self._linger.left_ns(self._clock.monotonic_ns())
         if not left_ns:
             return
-        with self._let_go():
+        with self.away():
             if hurries:
                 select.select([self._wake_r], [], [], left_ns / 1e9)
             else:
@@ -83,9 +81,15 @@ class Rest:
         self._wake_w.close()
 
     @contextmanager
-    def _let_go(self) -> Iterator[None]:
+    def away(self) -> Iterator[int]:
+        """While inside, others may work on the connection; a descriptor that tells of a ring."""
         self.lock.release()
         try:
-            yield
+            yield self._wake_r.fileno()
         finally:
             self.lock.acquire()
+
+    def _hush(self) -> None:
+        with suppress(BlockingIOError):
+            while self._wake_r.recv(4096):
+                pass

@@ -149,6 +149,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    keeps=True,
     tick=tick,
     example="deadband: {band: 0.5, max_time: 30m}",
     fanout=lambda params: 2,  # noqa: ARG005 - the value held back, and the sample

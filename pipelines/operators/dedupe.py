@@ -93,5 +93,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    keeps=True,
     example="dedupe: {by: value, horizon: 10m}",
 )

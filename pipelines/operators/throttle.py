@@ -108,6 +108,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    keeps=True,
     tick=tick,
     example="throttle: {every: 10s, pick: last}",
 )

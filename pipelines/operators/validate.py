@@ -82,5 +82,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    keeps=True,
     example="validate: {min: -40, max: 200}",
 )

@@ -12,7 +12,7 @@ from daemon.decode.bulk.shapes import Shapes
 from daemon.decode.contract import Wanted
 from daemon.decode.times import SCALE
 from daemon.messages import FIRST, RETAIN
-from pipelines.batch import I4, U1
+from pipelines.batch import I4, I8, U1
 from pipelines.order import Arrivals
 from pipelines.quota import FAR_NS
 
@@ -53,6 +53,16 @@ class Feed:
         )
         self._pause = 0
         self._scan: Callable[..., tuple[int, int]] | None = None
+
+    @property
+    def terms(self) -> I8:
+        """(7,) what the source says of its payloads, as numbers."""
+        return np.array(self._terms, np.int64)
+
+    @property
+    def paused(self) -> bool:
+        """Whether batches go without it at present."""
+        return self._pause > 0
 
     def takes(self, messages: int) -> bool:
         """Whether a batch of so many is to be read here; what is not counts against the pause."""

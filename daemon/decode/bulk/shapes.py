@@ -28,11 +28,14 @@ class Shapes:
         self._fields_max = FIELDS_PER_SERIES_MAX * series_max
         self._special = {wanted.time: TIME, wanted.seq: COUNTER}
         self._listed = None if wanted.channels is None else _by_path(wanted.channels)
+        self.version = 0
+        """One more with each change."""
         self.clear()
 
     def clear(self) -> None:
         """Forget all of it, topics included."""
         self._known: Known | None = None
+        self.version += 1
         self._numbers: dict[str, int] = {}
         self._channels: list[str] = [""]
         # The first of each is no topic, field or key: numpy has no views of nothing.
@@ -47,6 +50,7 @@ class Shapes:
     def add_topic(self) -> None:
         """Know one more topic, of the next number, that has shown nothing yet."""
         self._known = None
+        self.version += 1
         for column in (self._first, self._count, self._room):
             column.append(0)
 
@@ -95,7 +99,12 @@ class Shapes:
             if self._row[at] < 0 and self._role[self._key[at]] == CHANNEL:
                 self._row[at] = rows.get(self._channels[self._key[at]], -1)
                 found += self._row[at] >= 0
+        self.version += bool(fresh or found)
         return bool(fresh or found)
+
+    def is_bare(self, topic: int) -> bool:
+        """Whether the topic has shown nothing yet."""
+        return not self._count[topic]
 
     # --- inside --------------------------------------------------------------------------
 

@@ -1,0 +1,330 @@
+"""What may wait for others, and for how long: nothing that is told of at once."""
+
+import os
+import random
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from daemon.engine import Engine
+from daemon.transport.gather import MESSAGES_MAX, Gather
+from daemon.transport.intake import Intake, Origin
+from daemon.transport.lane import Lane
+from pipelines.series import make_labels
+from tests.bench.peer import frame
+from tests.graphs import Feed, graph
+from tests.restarts import again
+from tests.test_bank import above, stream, watchers
+from tests.wires import wiring
+
+TIMED = {"boilers": {"topic": "plant/{site}/{device}", "time": {"field": "ts", "unit": "ns"}}}
+SOON_S, LINGER_NS = 0.15, 300_000_000
+
+
+def direct():
+    """Pipelines whose alerts are on values as they come, behind steps or not."""
+    behind = {
+        f"after_{i}": {"from": "boilers", "steps": [step], "alert": above(22.5, deadband=1)}
+        for i, step in enumerate(
+            [{"validate": {"min": 14, "max": 26, "action": "mark"}}, {"dedupe": {"by": "value"}}]
+        )
+    }
+    return {**watchers(), **behind}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_may_wait_has_nothing_told(seed):
+    feed, waits, told = Feed(graph(direct())), 0, 0
+    for n, row in enumerate(stream(seed, 60)):
+        if n % 97 == 96:
+            feed.graph = again(feed.graph) if n % 2 else graph(direct(), feed.graph)
+        feed.until(row[0])
+        near = feed.graph.foresight["boilers"]
+        found = feed.graph.sources["boilers"].table.find(make_labels(row[1]))
+        value = np.nan if row[2] is None else row[2]
+        may_wait = found is not None and found < near.low.size
+        may_wait = may_wait and near.low[found] <= value <= near.high[found]
+        events = feed.send([row])
+        assert not (may_wait and events), (row, events)
+        waits, told = waits + may_wait, told + len(events)
+    assert waits > 0.1 * n
+    assert told > 20
+
+
+def test_what_steps_make_of_a_value_may_wait():
+    made = {"from": "boilers", "steps": [{"ewma": {"halflife": "5s"}}], "alert": above(20)}
+    feed = Feed(graph({"p": made}))
+    feed.send([(t / 10, {"device": "d", "channel": "t"}, 90.0) for t in range(9)])
+    near = feed.graph.foresight["boilers"]
+    assert near.low.tolist() == [-np.finfo(float).max]
+    assert near.high.tolist() == [np.finfo(float).max]
+
+
+class Heard:
+    """Where turns have their effects: it notes what alerts are published."""
+
+    def __init__(self):
+        self.alerts = []
+
+    def fresh(self, messages):
+        return messages
+
+    def turned(self, done):
+        self.alerts += [out for out in (*done.outputs, *done.volatile) if out.kind == "alert"]
+
+    def adopted(self, gateway):
+        pass
+
+
+class Rig:
+    """An engine behind a lane on a real socket, of which we have the other end."""
+
+    def __init__(self, pipelines, linger_ns=LINGER_NS, sources=TIMED):
+        self.wiring = wiring("memory://", "rig")
+        outlet = Heard()
+        self.heard = outlet.alerts
+        inbox, ledger, clock = self.wiring.inbox, self.wiring.ledger, self.wiring.clock
+        made = graph(pipelines, sources=sources)
+        self.engine = Engine(made, inbox, ledger, clock, outlet)
+        self.intake, self.gather = Intake(self.wiring), Gather(linger_ns)
+        ours, self.theirs = socket.socketpair()
+        ours.setblocking(False)
+        self.lane = Lane(ours, v5=False)
+        self.bell, self.ring = os.pipe()
+
+    def send(self, value, device="d1", channel="t", cut=None, times=1):
+        ts = f'"ts":{time.time_ns()},'
+        packet = frame(f"plant/north/{device}", f'{{{ts}"{channel}":{value}}}'.encode()) * times
+        self.theirs.sendall(packet[:cut])
+        return packet[cut:] if cut else b""
+
+    def come(self):
+        """Let more come, if it is known what may wait; seconds that took."""
+        seen, began = self.engine.foresight.seen, time.monotonic()
+        if seen is not None:
+            assert seen.topics is self.intake.topics
+            self.lane.let_come(self.gather, seen.topics, seen.sights, self.bell)
+        return time.monotonic() - began
+
+    def round(self):
+        """The same, and take what has come. (seconds, alerts published)"""
+        took = self.come()
+        self.lane.read(None, self.wiring.inbox.room, self._put)
+        self.engine.turn(0)
+        heard = len(self.heard)
+        self.heard.clear()
+        return took, heard
+
+    def taught(self):
+        """The same, when all has been met."""
+        for _ in range(6):
+            for device in ("d1", "d2"):
+                self.send(20, device)
+            self.round()
+        assert self.engine.foresight.seen is not None
+        return self
+
+    def _put(self, data, rows):
+        self.intake.put(data, rows, Origin())
+
+    @property
+    def received(self):
+        return self.wiring.inbox._received
+
+    def close(self):
+        self.lane.inner.close()
+        self.theirs.close()
+        os.close(self.bell)
+        os.close(self.ring)
+
+
+@pytest.fixture
+def rig():
+    made = []
+
+    def make(pipelines=None, **more):
+        made.append(Rig(pipelines or {"hot": {"from": "boilers", "alert": above(90)}}, **more))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_what_is_normal_waits_for_others_and_is_taken_with_them(rig):
+    one = rig().taught()
+    before = one.received
+    for i in range(50):
+        one.send(20 + i, f"d{1 + i % 2}")
+    took, events = one.round()
+    assert LINGER_NS / 1e9 <= took < 3 * LINGER_NS / 1e9
+    assert (one.received - before, events) == (50, 0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"value": 95},
+        {"value": 20, "device": "d3"},
+        {"value": 20, "channel": "other"},
+        {"value": '20,"more":{"a":1}'},
+        {"value": "1e999"},
+    ],
+)
+def test_what_is_not_ends_the_wait(rig, message):
+    one = rig().taught()
+    one.send(21)
+    one.send(**message)
+    took, events = one.round()
+    assert took < SOON_S
+    assert events == (message["value"] == 95)
+
+
+def test_an_alert_that_stands_is_ended_at_once(rig):
+    one = rig().taught()
+    one.send(95)
+    one.round()
+    one.round()
+    one.send(20)
+    took, events = one.round()
+    assert took < SOON_S
+    assert events == 1
+    one.send(20)
+    assert one.round()[0] >= LINGER_NS / 1e9
+
+
+def test_a_packet_that_comes_in_two_pieces_is_looked_at_when_it_is_whole(rig):
+    one = rig().taught()
+    rest = one.send(20, cut=9)
+    took, _ = one.round()
+    assert took >= LINGER_NS / 1e9
+    one.theirs.sendall(rest)
+    one.send(95)
+    took, events = one.round()
+    assert took < SOON_S
+    assert events == 1
+
+
+def test_a_bell_ends_the_wait(rig):
+    one = rig().taught()
+    one.send(20)
+    os.write(one.ring, b"\0")
+    assert one.round()[0] < SOON_S
+
+
+def test_the_end_of_a_connection_ends_the_wait_and_is_told(rig):
+    one = rig().taught()
+    one.send(20)
+    one.theirs.close()
+    assert one.come() < SOON_S
+    assert len(one.lane.take(10)[1]) == 1
+    assert one.lane.for_paho
+    assert one.lane.recv(10) == b""
+
+
+def test_an_error_of_the_socket_is_what_paho_is_told(rig):
+    one = rig().taught()
+    listener = socket.create_server(("127.0.0.1", 0))
+    ours = socket.create_connection(listener.getsockname())
+    theirs, _ = listener.accept()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    theirs.close()
+    listener.close()
+    ours.setblocking(False)
+    one.lane.inner.close()
+    one.lane = Lane(ours, v5=False)
+    one.come()
+    assert one.lane.for_paho
+    with pytest.raises(ConnectionResetError):
+        one.lane.recv(10)
+
+
+def test_what_is_for_paho_ends_the_wait(rig):
+    one = rig().taught()
+    one.send(20)
+    one.theirs.sendall(b"\xd0\x00")
+    assert one.come() < SOON_S
+
+
+def test_as_many_as_a_turn_takes_do_not_wait(rig):
+    one = rig().taught()
+    before = one.received
+    one.send(20, times=MESSAGES_MAX)
+    took, _ = one.round()
+    assert took < SOON_S
+    assert one.received == before + MESSAGES_MAX
+
+
+def test_times_of_arrival_are_not_made_coarse(rig):
+    sources = {"boilers": {"topic": "plant/{site}/{device}"}}
+    one = rig(sources=sources)
+    for _ in range(6):
+        one.send(20)
+        one.round()
+    assert one.engine.foresight.seen is None
+
+
+def test_a_reload_and_new_series_are_met_before_anything_waits_again(rig):
+    one = rig().taught()
+    one.send(20, "d9")
+    one.round()
+    assert one.engine.foresight.seen is None
+    one.taught()
+    limits = {"hot": {"from": "boilers", "alert": above(50)}}
+    one.engine.adopt(graph(limits, one.engine.graph, sources=TIMED))
+    assert one.engine.foresight.seen is None
+    one.taught()
+    one.send(60)
+    took, events = one.round()
+    assert (took < SOON_S, events) == (True, 1)
+
+
+def test_two_sources_each_have_their_own(rig):
+    sources = {
+        **TIMED,
+        "pumps": {**TIMED["boilers"], "topic": "pump/{device}", "channels": ["b", "a"]},
+    }
+    pipelines = {
+        "hot": {"from": "boilers", "alert": above(90)},
+        "low": {"from": "pumps", "where": {"channel": "a"}, "alert": {"when": {"below": 5}}},
+    }
+    one = rig(pipelines, sources=sources)
+
+    def pump(a, b):
+        payload = f'{{"a":{a},"ts":{time.time_ns()},"b":{b}}}'.encode()
+        one.theirs.sendall(frame("pump/p1", payload))
+
+    for _ in range(6):
+        pump(20, 1)
+        one.taught() if one.engine.foresight.seen else one.round()
+    for _ in range(3):
+        pump(20, 1)
+        one.send(20)
+        one.round()
+    pump(95, 1)
+    one.send(20)
+    assert one.round()[0] >= LINGER_NS / 1e9
+    pump(4, 1)
+    took, events = one.round()
+    assert (took < SOON_S, events) == (True, 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_sent_and_however_it_is_cut_no_alert_waits(rig, seed):
+    rng, linger_ns = random.Random(seed), 20_000_000
+    without_delays = {n: p for n, p in direct().items() if n not in ("w1", "w3")}
+    one = rig(without_delays, linger_ns=linger_ns).taught()
+    waited = told = 0
+    for _ in range(150):
+        values = rng.choices(("21.5", "20", "19.99", "null"), k=rng.choice((1, 1, 3, 20)))
+        if rng.random() < 0.3:
+            values[rng.randrange(len(values))] = rng.choice((rng.uniform(10, 30), '"x"', "x"))
+        for value in values:
+            one.send(value, rng.choice(("d1", "d2")))
+        took, events = one.round()
+        waited, told = waited + (took >= linger_ns / 1e9), told + events
+        assert not (events and took >= linger_ns / 1e9), values
+    assert waited > 20
+    assert told > 20
