@@ -50,7 +50,7 @@ class Broker(Options):
         7 * 86_400 * SECOND, description="How long the broker keeps our messages while we are away."
     )
     linger: Duration = Field(
-        8_000_000,
+        10_000_000,
         le=SECOND,
         description="How long a message that no alert hangs on by itself may wait for others, to be "
         "worked on together: more costs less CPU. 0: not at all.",

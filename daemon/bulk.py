@@ -26,6 +26,7 @@ from daemon.messages import (
     TOPIC_END,
     Message,
 )
+from daemon.octets import PADDING
 from daemon.topics import ByTopic, Topics
 from pipelines.batch import I4, I8, U1
 from pipelines.jit import kernel, settled
@@ -77,7 +78,7 @@ class Bulk(Sequence[Message]):
         made: Sequence[Message] | None = None,
         size: int = -1,
     ) -> None:
-        """`data`: bytes in which the packets lie, and a NUL somewhere behind them.
+        """`data`: bytes in which the packets lie, and `PADDING` NULs somewhere behind them.
 
         rows (n, COLUMNS): see `messages`. asked: {row: response topic and correlation data}.
         size: `size_bytes`, where that is known.
@@ -103,7 +104,7 @@ class Bulk(Sequence[Message]):
         rows[:, TOPIC], rows[:, END] = ends[:, 0] - lengths[::3], ends[:, 1]
         rows[:, FIRST] = [0x30 | m[2] << 1 | m[5] | m[9] << 3 for m in messages]
         rows[:, PACKET_ID] = [m[3] for m in messages]
-        data = np.frombuffer(bytearray(b"".join((*parts, b"\0"))), np.uint8)
+        data = np.frombuffer(bytearray(b"".join((*parts, bytes(PADDING)))), np.uint8)
         topics.number(data, rows)
         arrival_ns = np.array([m[4] for m in messages], np.int64)
         return cls(data, rows, arrival_ns, topics, Origin(), made=messages)

@@ -11,28 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.messages import NUMBER, TOPIC, TOPIC_END
+from daemon.octets import SEED, U8, hashed, same
 from pipelines.batch import I4, U1
-from pipelines.jit import kernel, settled
+from pipelines.jit import settled
 
-U8 = NDArray[np.uint64]
-
-BASIS: Final = np.uint64(0xCBF29CE484222325)
-PRIME: Final = np.uint64(0x100000001B3)
 _FREE: Final = -1
 _MIXED: Final = -1
 NEAR_MAX: Final = 4096
 """Names that are kept as text: making them costs a third of a microsecond."""
-
-
-@kernel
-def hashed(h: np.uint64, data: U1, at: int, end: int) -> np.uint64:
-    """FNV-1a, 64 bits (RFC 9923), of what led to `h` and then the bytes in [at, end).
-
-    Nothing has led to `BASIS`.
-    """
-    for p in range(at, end):
-        h = (h ^ np.uint64(data[p])) * PRIME
-    return h
 
 
 @settled
@@ -42,18 +28,15 @@ def number_(
     """Put into each row from `first` on the number of its topic; the first row that has none."""
     for i in range(first, rows.shape[0]):
         at, end = rows[i, TOPIC], rows[i, TOPIC_END]
-        h = hashed(BASIS, data, at, end)
+        h = hashed(SEED, data, at, end)
         slot = np.int64(h & np.uint64(mask))
         found = _FREE
         while slots[slot] != _FREE:
             t = slots[slot]
-            if hashes[t] == h and begin[t + 1] - begin[t] == end - at:
-                p, q = at, begin[t]
-                while p < end and data[p] == letters[q]:
-                    p, q = p + 1, q + 1
-                if p == end:
-                    found = t
-                    break
+            length = begin[t + 1] - begin[t]
+            if hashes[t] == h and length == end - at and same(data, at, end, letters, begin[t]):
+                found = t
+                break
             slot = (slot + 1) & mask
         if found == _FREE:
             return i
@@ -156,7 +139,7 @@ class Topics:
         if end > self._letters.size:
             self._letters = _grown(self._letters, 2 * end)
         self._letters[self._begin[t] : end] = raw
-        self._begin[t + 1], self._hashes[t] = end, hashed(BASIS, raw, 0, raw.size)
+        self._begin[t + 1], self._hashes[t] = end, hashed(SEED, raw, 0, raw.size)
         if 2 * (t + 1) > self._slots.size:
             self._slots = np.full(2 * self._slots.size, _FREE, np.int32)
             place_(self._hashes, t + 1, self._slots, self._slots.size - 1)

@@ -35,6 +35,7 @@ HOMES: Final = (
     "daemon/transport/frames.py",
     "daemon/transport/gather.py",
     "daemon/bulk.py",
+    "daemon/octets.py",
     "daemon/topics.py",
     "daemon/durable/duplicates.py",
     "daemon/messages.py",

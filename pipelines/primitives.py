@@ -5,10 +5,13 @@ from typing import Any
 
 
 class Primitive:
-    """What no Python says, for kernels: `define` gives its type, and what writes its code."""
+    """What no Python says, for kernels: `define` gives its type, and what writes its code.
 
-    def __init__(self, define: Callable[..., Any]) -> None:
-        self.define = define
+    `plain` is the same for an interpreted kernel, where there is such a thing.
+    """
+
+    def __init__(self, define: Callable[..., Any], plain: Callable[..., Any] | None = None) -> None:
+        self.define, self.plain = define, plain
         self._type: Any = None
 
     @property
@@ -23,7 +26,8 @@ class Primitive:
         return self._type
 
     def __call__(self, *args: Any) -> Any:
-        """Nothing, in an interpreted kernel."""
+        """What it is in an interpreted kernel; nothing, if it is only a hint."""
+        return self.plain(*args) if self.plain is not None else None
 
 
 @Primitive
@@ -54,6 +58,23 @@ def fetched(typing: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
         return args[1]
 
     return place(array, place), fetch
+
+
+def _word(typing: Any, data: Any, place: Any) -> Any:  # noqa: ARG001
+    def load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        from llvmlite import ir  # noqa: PLC0415
+
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        at = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer())
+        return builder.load(at, align=1)
+
+    from numba import types  # noqa: PLC0415
+
+    return types.uint64(data, types.int64), load
+
+
+word = Primitive(_word, lambda data, p: int.from_bytes(data[p : p + 8].tobytes(), "little"))
+"""(data, p): the 8 bytes of an array of bytes from p on, the first one lowest."""
 
 
 @Primitive

@@ -24,7 +24,8 @@ from daemon.messages import (
     TOPIC_END,
     Message,
 )
-from daemon.topics import BASIS, PRIME, U8, ByTopic, hashed
+from daemon.octets import SEED, U8, hashed
+from daemon.topics import ByTopic
 from pipelines.batch import I4, U1
 from pipelines.jit import kernel
 
@@ -40,14 +41,14 @@ def compare_(
 
     rows (n, columns): see `daemon.messages`. asked: by topic, 0 for those of which it is not asked.
     digests, known (MIDS,): of the last one under each packet id. Returns how many are marked.
-    A digest is the FNV-1a of topic, NUL and payload.
+    A digest is the hash of topic and payload, one after the other.
     """
     found = 0
     for i in range(rows.shape[0]):
         first, mid = rows[i, FIRST], rows[i, PACKET_ID]
         if first & QOS == 0 or mid == 0 or asked[rows[i, NUMBER]] == 0:
             continue
-        h = hashed(BASIS, data, rows[i, TOPIC], rows[i, TOPIC_END]) * PRIME
+        h = hashed(SEED, data, rows[i, TOPIC], rows[i, TOPIC_END])
         h = hashed(h, data, rows[i, PAYLOAD], rows[i, END])
         if first & AGAIN != 0 and resumed != 0 and known[mid] != 0 and digests[mid] == h:
             repeated[i] = 1
@@ -115,8 +116,8 @@ class Duplicates:
             return False
         self.turn_to(message.session)
         topic = message.topic.encode("utf-8", "surrogatepass")
-        text = np.frombuffer(bytearray(topic + b"\0" + message.payload), np.uint8)
-        digest = hashed(BASIS, text, 0, text.size)
+        text = np.frombuffer(bytearray(topic + message.payload), np.uint8)
+        digest = hashed(np.uint64(hashed(SEED, text, 0, len(topic))), text, len(topic), text.size)
         if message.again and self._known[mid] and int(self._digests[mid]) == digest:
             return True
         self._digests[mid], self._known[mid] = digest, 1

@@ -19,7 +19,8 @@ import numpy as np
 from daemon.decode.bulk.glance import Sights, pressing, unsighted
 from daemon.decode.bulk.scan import FIELDS_MAX
 from daemon.messages import COLUMNS, FIRST
-from daemon.topics import U8, Topics, number_
+from daemon.octets import PADDING, U8
+from daemon.topics import Topics, number_
 from daemon.transport.frames import FULL, OTHER, PUBACK, scan_
 from daemon.transport.linger import PERIOD_NS
 from pipelines.batch import I4, I8, U1
@@ -27,7 +28,7 @@ from pipelines.jit import kernel, settled
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.primitives import called, peeked
 
-MESSAGES_MAX: Final = 512
+MESSAGES_MAX: Final = 1_000
 """That wait: fewer than one turn takes, and than what brokers send ahead of acknowledgements."""
 READ_BYTES: Final = 256 * 1024
 ROOM_BYTES_MIN: Final = 16 * 1024
@@ -36,8 +37,8 @@ ROOM_BYTES_MIN: Final = 16 * 1024
 _RECV, _PPOLL, _SETSOCKOPT, _CLOCK, _ERRNO = range(5)
 (
     _DESCRIPTOR, _BELL, _AT, _END, _ADDRESS, _POLL_AT, _MOMENT_AT, _ONE_AT, _V5, _CONFIRMS,
-    _PATIENCE, _ERROR,
-) = range(12)  # fmt: skip
+    _PATIENCE, _ERROR, _DRY,
+) = range(13)  # fmt: skip
 _FUNCTIONS: Final = ("recv", "ppoll", "setsockopt", "clock_gettime", "__errno_location")
 _EOF: Final = -1
 _NOW: Final = int(socket.MSG_DONTWAIT)
@@ -105,10 +106,11 @@ def gather_(
         return found
     began = now_ns(calls, state, moment)
     while True:
-        most = min(data.size - 1 - int(state[_END]), READ_BYTES)
+        most = min(data.size - PADDING - int(state[_END]), READ_BYTES)
         if most < ROOM_BYTES_MIN:
             return found
         n = received(calls, state, most)
+        state[_DRY] = n < most
         if state[_ERROR] != 0:
             return found
         if n > 0:
@@ -124,7 +126,7 @@ def gather_(
             found += int(k)
             if found + k >= rows.shape[0]:  # as many may come again
                 return found
-            if n == most:
+            if not state[_DRY]:
                 continue
             if state[_CONFIRMS] and not again:
                 # Now a broker with Nagle's algorithm sends what it has kept back.
@@ -151,7 +153,7 @@ class Gather:
         self._rows: I4 = np.zeros((MESSAGES_MAX, COLUMNS), np.int32)
         self._room = new_arrivals(FIELDS_MAX)
         self._calls = _functions()
-        self._state: I8 = np.zeros(_ERROR + 1, np.int64)
+        self._state: I8 = np.zeros(_DRY + 1, np.int64)
         self._state[[_POLL_AT, _MOMENT_AT, _ONE_AT]] = [
             column.ctypes.data for column in (self._poll, self._moment, self._one)
         ]
@@ -171,22 +173,23 @@ class Gather:
         *,
         v5: bool,
         confirms: bool,
-    ) -> tuple[int, OSError | None]:
-        """Read into `data`, of which `where` is what is there; the new end, and how it has ended.
+    ) -> tuple[int, bool, OSError | None]:
+        """Read into `data`, of which `where` is what is there.
 
+        (The new end, whether the last read took all there was, how the connection has ended).
         sockets: descriptors of the connection, and of a bell that ends the wait.  confirms: whether
         TCP is to confirm what has come.  An end without an error is number 0.
         """
         state = self._state
         state[:_POLL_AT] = (*sockets, *where, data.ctypes.data)
-        state[_V5:] = (v5, confirms, self._linger_ns, 0)
+        state[_V5:] = (v5, confirms, self._linger_ns, 0, 0)
         gather_(
             self._calls, state, self._poll, self._moment, data, self._rows,
             *topics.columns, sights, self._room,
         )  # fmt: skip
         number = int(state[_ERROR])
         over = None if not number else OSError(max(number, 0), os.strerror(max(number, 0)))
-        return int(state[_END]), over
+        return int(state[_END]), bool(state[_DRY]), over
 
 
 def _functions() -> I8:

@@ -189,12 +189,11 @@ class Ingest(Link):
 
     def _let_others_come(self, lane: Lane) -> None:
         seen, topics = self.wiring.foreseen(), self.intake.topics
-        if seen is None or seen.topics is not topics or len(self.wiring.inbox):
-            return
-        if self.hurries or not self._gather.works:
-            return
-        with self._waiting.away() as bell:
-            lane.let_come(self._gather, topics, seen.sights, bell)
+        knows = seen is not None and seen.topics is topics and self._gather.works
+        self._waiting.eager = knows and not (self.hurries or len(self.wiring.inbox))
+        if seen is not None and self._waiting.eager:
+            with self._waiting.away() as bell:
+                lane.let_come(self._gather, topics, seen.sights, bell)
 
     def _read_paho(self, client: Client) -> None:
         has_room = self.wiring.inbox.has_room

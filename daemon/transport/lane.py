@@ -16,6 +16,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from daemon.decode.bulk.glance import Sights
 from daemon.messages import COLUMNS
+from daemon.octets import PADDING
 from daemon.topics import Topics
 from daemon.transport.calls import receive
 from daemon.transport.frames import FULL, OTHER, scan
@@ -85,7 +86,7 @@ class Lane:
             return
         self._make_room()
         before = self._end
-        self._end, over = gather.let_come(
+        self._end, dry, over = gather.let_come(
             (self._descriptor, bell),
             self._data,
             (self._at, self._end),
@@ -94,7 +95,8 @@ class Lane:
             v5=self.v5,
             confirms=self.answer is not None,
         )
-        self._fresh = self._fresh or self._end > before
+        if self._end > before:
+            self._fresh, self._dry = True, dry
         self._eof = over is not None and not over.errno
         self._ended = over if over is not None and over.errno else None
 
@@ -102,7 +104,7 @@ class Lane:
         if self._eof or self._ended is not None:
             return False
         self._make_room()
-        room = min(len(self._data) - 1 - self._end, READ_BYTES)
+        room = min(len(self._data) - PADDING - self._end, READ_BYTES)
         try:
             if self._descriptor >= 0:
                 n = receive(self._descriptor, self._address + self._end, room)
@@ -213,7 +215,7 @@ class Lane:
 
     def _make_room(self) -> None:
         """Have room for the packet that has begun, in other memory where this has none left."""
-        left, size = self._end - self._at, len(self._data) - 1
+        left, size = self._end - self._at, len(self._data) - PADDING
         if size - self._end >= READ_BYTES // 4 and size - self._at >= self._room:
             return
         fresh = _memory(max(ROOM_BYTES, self._room))
@@ -237,5 +239,7 @@ class LaneClient(Client):
 
 
 def _memory(size: int) -> U1:
-    """Zeros, of which the last stays one: nothing reads beyond it."""
-    return np.zeros(size + 1, np.uint8)
+    """Room for so many bytes, and `PADDING` behind them; what is in it is not looked at."""
+    made = np.empty(size + PADDING, np.uint8)
+    made[size:] = 0
+    return made

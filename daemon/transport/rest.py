@@ -28,6 +28,8 @@ class Rest:
         self._linger = Linger()
         self._lingered = False
         """Whether it is likely that something has come."""
+        self.eager = False
+        """Whether whoever reads waits by itself for what may come soon."""
 
     def ring(self) -> None:
         """End a wait, or the next one."""
@@ -67,6 +69,7 @@ class Rest:
         self._linger.read(looked_ns)
         left_ns = self._linger.left_ns(self._clock.monotonic_ns())
         if not left_ns:
+            self._lingered = self.eager
             return
         with self.away():
             if hurries:

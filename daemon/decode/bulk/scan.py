@@ -21,6 +21,7 @@ from daemon.decode.bulk.tokens import (
 )
 from daemon.decode.times import T_MAX_NS
 from daemon.messages import END, PAYLOAD
+from daemon.octets import same
 from pipelines.batch import I4, I8, U1
 from pipelines.jit import kernel
 from pipelines.order import NONE, Arrivals
@@ -76,10 +77,8 @@ def field_at(text: U1, p: int, topic: int, k: int, known: Known) -> int:
     first, count = known.first[topic], known.fields[topic]
     for _ in range(count):
         key = known.key[first + k]
-        begin, length, j = known.begin[key], known.length[key], 0
-        while j < length and text[p + j] == known.letters[begin + j]:
-            j += 1
-        if j == length and text[p + j] == QUOTE:
+        length = known.length[key]
+        if same(text, p, p + length, known.letters, known.begin[key]) and text[p + length] == QUOTE:
             return k
         k = k + 1 if k + 1 < count else 0
     return -1
@@ -164,7 +163,7 @@ def scan(
 ) -> tuple[int, int]:
     """Read what is one flat object of known fields; (samples not known, messages not read).
 
-    text (L,): bytes in which the payloads are, with a NUL somewhere behind them. rows (n, columns):
+    text (L,): bytes in which the payloads are, with `PADDING` NULs somewhere behind them. rows (n, columns):
     see `daemon.messages`. topic, arrival_ns, fate, upto (n,): one for each. Those whose fate is not
     READ are passed over, and so are those for which it is not READ afterwards. The samples of
     payload i are rows [upto[i - 1], upto[i]) of `out`. Equivalent to `SourceReader` with

@@ -1,6 +1,6 @@
 """Tokens: values of JSON (RFC 8259) as a kernel reads them, or the word that it is not sure.
 
-`text` ends with a NUL, as does each payload in it. JSON allows none anywhere, and nothing here
+`text` ends with `PADDING` NULs. JSON allows none anywhere, and nothing here
 goes past a byte that it has not recognised: so nothing needs to look where a payload ends.
 """
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.batch import F8, U1
 from pipelines.jit import kernel
+from pipelines.primitives import word
 
 UNSURE, WORD, TEXT, DECIMAL, WHOLE = range(5)
 """Kinds of values: not for us; true, false and null; text; numbers with a point or an exponent;
@@ -23,6 +24,14 @@ EXPONENT_MAX: Final = 22
 _POWERS: Final[F8] = np.array([10.0**e for e in range(EXPONENT_MAX + 1)])
 _ROOM: Final = (2**63 - 10) // 10
 """A number up to this one has room for one more digit."""
+_ROOM_FOR_EIGHT: Final = 10**10
+"""A number up to this one has room for eight more."""
+_ZEROS: Final = np.uint64(0x3030303030303030)
+_SIXES: Final = np.uint64(0x0606060606060606)
+_UPPER: Final = np.uint64(0xF0F0F0F0F0F0F0F0)
+_LOWER_HALVES: Final = np.uint64(0x0F0F0F0F0F0F0F0F)
+_PAIRS: Final = np.uint64(0x00FF00FF00FF00FF)
+_FOURS: Final = np.uint64(0x0000FFFF0000FFFF)
 _DIGITS_MAX: Final = 1000
 """Exponents do not count on from here; zeros without end would make them overflow."""
 
@@ -39,12 +48,34 @@ def after_space(text: U1, p: int) -> int:
 
 
 @kernel
+def eight_digits(w: np.uint64) -> bool:
+    """Whether all of these bytes are digits, 48 to 57."""
+    return bool(w & _UPPER == _ZEROS and (w + _SIXES) & _UPPER == _ZEROS)
+
+
+@kernel
+def eight(w: np.uint64) -> np.int64:
+    """The number that these digits write, the first one in the lowest byte.
+
+    Neighbours are put together, then pairs, then both halves (Lemire 2018, "Quickly parsing eight
+    digits").
+    """
+    w = (w & _LOWER_HALVES) * np.uint64(2561) >> np.uint64(8)
+    w = (w & _PAIRS) * np.uint64(6553601) >> np.uint64(16)
+    return np.int64((w & _FOURS) * np.uint64(42949672960001) >> np.uint64(32))
+
+
+@kernel
 def number(text: U1, p: int) -> tuple[int, int, int, float]:
     """(kind, end, value of a whole number, value) of the number at p."""
     negative = text[p] == _MINUS
     if negative:
         p += 1
     start, m, e = p, 0, 0
+    w = word(text, p)
+    while m <= _ROOM_FOR_EIGHT and eight_digits(w):
+        m, p = m * 100_000_000 + eight(w), p + 8
+        w = word(text, p)
     while _ZERO <= text[p] <= _NINE:
         if m > _ROOM:
             return UNSURE, p, 0, 0.0
