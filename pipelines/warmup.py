@@ -11,6 +11,7 @@ from pipelines import alerts, order
 from pipelines.batch import BAD, UNCERTAIN, Batch, GroupedBatch, new_batch
 from pipelines.calm import Calm
 from pipelines.each import Each
+from pipelines.foresight import Foresight
 from pipelines.graph import Graph
 from pipelines.links import Links
 from pipelines.operator import Operator, new_state, pack
@@ -107,6 +108,7 @@ def _links() -> None:
     none, some = np.zeros(0, np.int64), np.zeros(0, np.int32)
     least, dirty = np.zeros(0), np.zeros(0, np.uint8)
     calm.look(none, 0, (none, none, some, some), least, least, dirty)
+    Foresight(()).look(new_batch(0), none, some, some)
 
 
 def _reorder() -> None:

@@ -89,6 +89,38 @@ def test_the_first_alert_and_its_end(mosquitto, daemons, closing):
     assert daemon.complaints() == []
 
 
+def test_what_is_normal_waits_for_others_and_an_alert_does_not(mosquitto, daemons, closing):
+    linger_s = 0.8
+    heard = closing(Recorder(mosquitto.url, "linger/#"))
+    config = gateway(mosquitto.url, "linger", {"hot": hot()})
+    config["broker"]["linger"] = "800ms"
+    for source in config["sources"].values():
+        source["time"] = {"field": "ts", "unit": "ns"}
+    daemon = daemons(config)
+    plant = closing(Publisher(mosquitto.port))
+
+    def send(value):
+        before = daemon.metrics()["samples_used"], time.monotonic()
+        sent = {"ts": time.time_ns(), "temperature": value}
+        plant.send("linger/plant/north/b7/telemetry", sent)
+        return before
+
+    def used(n):
+        until(lambda: daemon.metrics()["samples_used"] >= n, what="the sample")
+        return time.monotonic()
+
+    for _ in range(5):
+        n, _ = send(20)
+        used(n + 1)
+    n, began = send(21)
+    assert used(n + 1) - began > 0.9 * linger_s
+    send(22)
+    _, began = send(95)
+    until(lambda: heard.changes("linger/alerts/") == [("linger/alerts/b7/hot", "active")])
+    assert heard.on("linger/alerts/")[0].time - began < 0.5 * linger_s
+    daemon.quiet()
+
+
 def test_birth_good_bye_and_the_will(mosquitto, daemons, closing):
     topic = "sensorweir/status1/status"
     heard = closing(Recorder(mosquitto.url, topic))

@@ -19,8 +19,8 @@ from daemon.cli.files import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SWITCH_S = 0.0005
-"""How long a thread may keep the others from running Python; by default ten times as long, which
+SWITCH_S = 0.0002
+"""How long a thread may keep the others from running Python; by default 25 times as long, which
 is how late an alert would be each time."""
 
 

@@ -1,7 +1,7 @@
 """Calls: what a socket is asked and answers at once, without giving the interpreter away for it.
 
 Python lets other threads run during each call of a socket. One that never rests then has the
-interpreter, and keeps it for half a millisecond (`SWITCH_S`) each time; and where nobody wants it,
+interpreter, and keeps it for `SWITCH_S` each time; and where nobody wants it,
 giving it away and taking it again costs more than the call.
 """
 
