@@ -18,6 +18,8 @@ from pipelines.primitives import placed
 
 _ALL: Final = OfSource(())
 """Of a source of which nothing is told at once."""
+_BLIND: Final = unsighted().like
+"""Of one of which nothing may wait."""
 
 
 class Seen(NamedTuple):
@@ -47,16 +49,15 @@ class Foresight:
         wanted: Callable[[str], tuple[str, ...]],
     ) -> None:
         """`near`: of the sources that have pipelines; `wanted`: which sources want a topic."""
-        names = list(readers)
-        patient = {name for name, reader in readers.items() if reader.sighted}
+        names = [name for name, reader in readers.items() if reader.sighted]
 
         def source(topic: str) -> int:
             found = wanted(topic)
-            return 1 + names.index(found[0]) if len(found) == 1 and found[0] in patient else PRESSES
+            return 1 + names.index(found[0]) if len(found) == 1 and found[0] in names else PRESSES
 
         self.seen, self._was = None, ()
-        self._readers = [readers[name] for name in names if patient]
-        self._near = [near.get(name, _ALL) for name in names if patient]
+        self._readers = [readers[name] for name in names]
+        self._near = [near.get(name, _ALL) for name in names]
         self._source = ByTopic(source)
 
     def turned(self, topics: Topics) -> None:
@@ -66,19 +67,19 @@ class Foresight:
         versions = [reader.version for reader in self._readers]
         lows = [near.low for near in self._near]
         now = (topics, len(topics), *versions, *map(id, lows))
-        if now != self._was or None in versions:
+        if now != self._was:
             self._was, self._lows, self.seen = now, lows, None  # it may change again
         elif self.seen is None:
             self.seen = self._look(topics)
 
     def _look(self, topics: Topics) -> Seen:
         found = [
-            reader.sight(topics, near.low, near.high)
+            _BLIND if reader.version is None else reader.sight(topics, near.low, near.high)
             for reader, near in zip(self._readers, self._near, strict=True)
         ]
         placed_ = [np.array(placed(sight), np.int64) for sight in found]
         addresses: I8 = np.array([block.ctypes.data for block in placed_], np.int64)
-        sights = Sights(self._source.table(topics), addresses, unsighted().like)
+        sights = Sights(self._source.table(topics), addresses, _BLIND)
         return Seen(topics, sights, (found, placed_))
 
 

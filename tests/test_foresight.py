@@ -285,6 +285,8 @@ def test_two_sources_each_have_their_own(rig):
     sources = {
         **TIMED,
         "pumps": {**TIMED["boilers"], "topic": "pump/{device}", "channels": ["b", "a"]},
+        "bare": {"topic": "bare/{device}", "decode": "number"},
+        "odd": {**TIMED["boilers"], "topic": "odd/{device}"},
     }
     pipelines = {
         "hot": {"from": "boilers", "alert": above(90)},
@@ -309,6 +311,16 @@ def test_two_sources_each_have_their_own(rig):
     pump(4, 1)
     took, events = one.round()
     assert (took < SOON_S, events) == (True, 1)
+    for payload in (b'{"a":[1]}', b"[]", b"x"):  # nothing for the decoder in bulk: it pauses
+        one.theirs.sendall(frame("odd/o1", payload) * 20)
+        one.round()
+    for _ in range(3):
+        one.theirs.sendall(frame("bare/x", b"7"))
+        assert one.round()[0] < SOON_S
+    one.send(20)
+    assert one.round()[0] >= LINGER_NS / 1e9
+    one.theirs.sendall(frame("odd/o1", b'{"a":[1]}'))
+    assert one.round()[0] < SOON_S
 
 
 @pytest.mark.parametrize("seed", range(3))
