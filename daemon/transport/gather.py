@@ -28,7 +28,7 @@ from pipelines.jit import kernel, settled
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.primitives import called, peeked
 
-MESSAGES_MAX: Final = 1_000
+MESSAGES_MAX: Final = 512
 """That wait: fewer than one turn takes, and than what brokers send ahead of acknowledgements."""
 READ_BYTES: Final = 256 * 1024
 ROOM_BYTES_MIN: Final = 16 * 1024
