@@ -257,7 +257,7 @@ class Engine:
             )
             for name, stage in graph.sources.items()
         }
-        self.foresight.adopt(self._readers, graph.foresight, self._wanted)
+        self.foresight.adopt(self._readers, graph.foresight, graph.quiet, self._wanted)
 
     def _wanted(self, topic: str) -> tuple[str, ...]:
         """The sources that want a topic which means nothing else to us."""

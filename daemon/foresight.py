@@ -37,6 +37,7 @@ class Foresight:
         self.seen: Seen | None = None
         self._readers: Sequence[SourceReader] = ()
         self._near: Sequence[OfSource] = ()
+        self._quiet = np.zeros(0, np.uint8)
         self._source = ByTopic(_never)
         self._was: tuple[object, ...] = ()
         self._lows: list[F8] = []
@@ -46,9 +47,10 @@ class Foresight:
         self,
         readers: Mapping[str, SourceReader],
         near: Mapping[str, OfSource],
+        quiet: set[str],
         wanted: Callable[[str], tuple[str, ...]],
     ) -> None:
-        """`near`: of the sources that have pipelines; `wanted`: which sources want a topic."""
+        """`near`, `quiet`: see `Graph`; `wanted`: which sources want a topic."""
         names = [name for name, reader in readers.items() if reader.sighted]
 
         def source(topic: str) -> int:
@@ -58,6 +60,7 @@ class Foresight:
         self.seen, self._was = None, ()
         self._readers = [readers[name] for name in names]
         self._near = [near.get(name, _ALL) for name in names]
+        self._quiet = np.array([name in quiet for name in names], np.uint8)
         self._source = ByTopic(source)
 
     def turned(self, topics: Topics) -> None:
@@ -79,7 +82,7 @@ class Foresight:
         ]
         placed_ = [np.array(placed(sight), np.int64) for sight in found]
         addresses: I8 = np.array([block.ctypes.data for block in placed_], np.int64)
-        sights = Sights(self._source.table(topics), addresses, _BLIND)
+        sights = Sights(self._source.table(topics), addresses, self._quiet, _BLIND)
         return Seen(topics, sights, (found, placed_))
 
 

@@ -160,6 +160,9 @@ class Banks:
         calm = self.banks[-1].calm() if _only_watches(self.pipelines[-1]) else None
         self._links = Links(table, [p.selection for p in self.pipelines], calm)
         self.foresight = Foresight([b.foreseen for b in self.banks if b.foreseen is not None])
+        direct = all(bank.foreseen is not None for bank in self.banks)
+        self.quiet = direct and not any(map(_is_wanted, self.pipelines))
+        """Whether nothing at all comes of a sample that `foresight` lets wait."""
         self._below = [m for m, p in enumerate(self.pipelines) if p.followed]
         self._upstream = self._clock_ends = NONE
         self._clock_ns = NONE

@@ -127,6 +127,16 @@ class Graph:
         return {name: banks.foresight for name, banks in self._banks.items()}
 
     @property
+    def quiet(self) -> set[str]:
+        """Sources of whose samples nothing comes but alerts that `foresight` knows of.
+
+        Where samples wait for others by their time, it is those that make them go on.
+        """
+        busy = {name for name, banks in self._banks.items() if not banks.quiet}
+        busy |= {p.spec.from_ for p in self._alone.values() if isinstance(p.spec.from_, str)}
+        return {n for n, s in self.sources.items() if n not in busy and not s.source.lateness}
+
+    @property
     def hurried(self) -> int:
         """Samples of all sources that had no room to wait for earlier ones."""
         return sum(int(stage.reorder.fate[FORCED]) for stage in self.sources.values())

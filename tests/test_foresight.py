@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daemon.engine import Engine
-from daemon.transport.gather import MESSAGES_MAX, Gather
+from daemon.transport.gather import MESSAGES_MAX, QUIET_NS, Gather
 from daemon.transport.intake import Intake, Origin
 from daemon.transport.lane import Lane
 from pipelines.series import make_labels
@@ -180,6 +180,38 @@ def test_what_is_not_ends_the_wait(rig, message):
     took, events = one.round()
     assert took < SOON_S
     assert events == (message["value"] == 95)
+
+
+QUIET = {"hot": {"from": "boilers", "alert": above(90)}}
+MEAN = {"from": "boilers", "steps": [{"ewma": {"halflife": "5s"}}], "alert": above(90)}
+COMBINED = {
+    "from": "boilers",
+    "steps": [{"group": {"of": "device", "stat": "sum", "every": "10s"}}],
+    "alert": above(90),
+}
+
+
+@pytest.mark.parametrize(
+    ("pipelines", "source", "quiet"),
+    [
+        (QUIET, {}, True),
+        ({**QUIET, "wet": {**QUIET["hot"], "steps": [{"validate": {"min": 0}}]}}, {}, True),
+        ({**QUIET, "below": {"from": {"alerts": "hot"}, "alert": above(0.5)}}, {}, True),
+        (QUIET, {"lateness": "1us"}, False),
+        ({**QUIET, "mean": MEAN}, {}, False),
+        ({**QUIET, "mean": COMBINED}, {}, False),
+        ({"hot": {**QUIET["hot"], "publish": {"topic": "x/{device}"}}}, {}, False),
+        ({**QUIET, "below": {"from": {"samples": "hot"}, "alert": above(0.5)}}, {}, False),
+    ],
+)
+def test_what_nothing_at_all_comes_of_waits_longer(rig, pipelines, source, quiet):
+    linger_s, quiet_s = 0.03, QUIET_NS / 1e9
+    sources = {"boilers": {**TIMED["boilers"], **source}}
+    one = rig(pipelines, linger_ns=int(linger_s * 1e9), sources=sources).taught()
+    one.send(20)
+    took, _ = one.round()
+    assert (quiet_s if quiet else linger_s) <= took
+    assert took < quiet_s or quiet
 
 
 def test_an_alert_that_stands_is_ended_at_once(rig):

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from daemon.decode.bulk.glance import Sights, pressing, unsighted
+from daemon.decode.bulk.glance import Sights, all_quiet, pressing, unsighted
 from daemon.decode.bulk.scan import FIELDS_MAX
 from daemon.messages import COLUMNS, FIRST
 from daemon.octets import PADDING, U8
@@ -30,6 +30,8 @@ from pipelines.primitives import called, peeked
 
 MESSAGES_MAX: Final = 512
 """That wait: fewer than one turn takes, and than what brokers send ahead of acknowledgements."""
+QUIET_NS: Final = 100_000_000
+"""How long what nothing at all comes of may wait: ticks, which are so far apart, look no closer."""
 READ_BYTES: Final = 256 * 1024
 ROOM_BYTES_MIN: Final = 16 * 1024
 """With less the lane has to find new memory first."""
@@ -37,8 +39,8 @@ ROOM_BYTES_MIN: Final = 16 * 1024
 _RECV, _PPOLL, _SETSOCKOPT, _CLOCK, _ERRNO = range(5)
 (
     _DESCRIPTOR, _BELL, _AT, _END, _ADDRESS, _POLL_AT, _MOMENT_AT, _ONE_AT, _V5, _CONFIRMS,
-    _PATIENCE, _ERROR, _DRY,
-) = range(13)  # fmt: skip
+    _LINGER, _QUIET, _ERROR, _DRY,
+) = range(14)  # fmt: skip
 _FUNCTIONS: Final = ("recv", "ppoll", "setsockopt", "clock_gettime", "__errno_location")
 _EOF: Final = -1
 _NOW: Final = int(socket.MSG_DONTWAIT)
@@ -104,7 +106,7 @@ def gather_(
     found, again = 0, False
     if rows.shape[0] == 0:
         return found
-    began = now_ns(calls, state, moment)
+    due = now_ns(calls, state, moment) + state[_QUIET]
     while True:
         most = min(data.size - PADDING - int(state[_END]), READ_BYTES)
         if most < ROOM_BYTES_MIN:
@@ -124,6 +126,8 @@ def gather_(
             if pressing(data, some, k, sights, room) < k or why in (FULL, OTHER):
                 return found
             found += int(k)
+            if not all_quiet(some, k, sights):
+                due = min(due, now_ns(calls, state, moment) + state[_LINGER])
             if found + k >= rows.shape[0]:  # as many may come again
                 return found
             if not state[_DRY]:
@@ -133,7 +137,7 @@ def gather_(
                 called(calls[_SETSOCKOPT], state[_DESCRIPTOR], _TCP, _QUICK, state[_ONE_AT], 4)
                 again = True
                 continue
-        left = state[_PATIENCE] - (now_ns(calls, state, moment) - began)
+        left = due - now_ns(calls, state, moment)
         came = n > 0 or again
         again = False
         if left <= 0 or rung(
@@ -182,7 +186,7 @@ class Gather:
         """
         state = self._state
         state[:_POLL_AT] = (*sockets, *where, data.ctypes.data)
-        state[_V5:] = (v5, confirms, self._linger_ns, 0, 0)
+        state[_V5:] = (v5, confirms, self._linger_ns, max(self._linger_ns, QUIET_NS), 0, 0)
         gather_(
             self._calls, state, self._poll, self._moment, data, self._rows,
             *topics.columns, sights, self._room,

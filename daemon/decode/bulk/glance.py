@@ -37,6 +37,8 @@ class Sights(NamedTuple):
     """(T,) which source wants what is on a topic, from 1 on; or `PRESSES`."""
     addresses: I8
     """(sources,) where kernels find the `Sight` of each."""
+    quiet: U1
+    """(sources,) 1 when nothing at all comes of what may wait."""
     like: Sight
 
 
@@ -45,7 +47,7 @@ def unsighted() -> Sights:
     none = np.zeros(0, np.int32)
     known = Known(none, none, none, none, none, none, none, none, np.zeros(0, np.uint8))
     sight = Sight(none, known, np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
-    return Sights(none, np.zeros(0, np.int64), sight)
+    return Sights(none, np.zeros(0, np.int64), np.zeros(0, np.uint8), sight)
 
 
 @kernel
@@ -89,3 +91,12 @@ def pressing(text: U1, rows: I4, n: int, sights: Sights, room: Arrivals) -> int:
         if presses(text, rows[i, PAYLOAD], rows[i, END], sight.topic[t], sight, room):
             return i
     return n
+
+
+@kernel
+def all_quiet(rows: I4, n: int, sights: Sights) -> bool:
+    """Whether nothing at all comes of any of `n` messages, none of which presses."""
+    quiet = True
+    for i in range(n):
+        quiet = quiet and sights.quiet[sights.source[rows[i, NUMBER]] - 1] == 1
+    return quiet
