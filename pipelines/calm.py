@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.alerts import FINITE, rests
+from pipelines.alerts import ACTIVE, FINITE, State, rests
 from pipelines.batch import F8, I4, I8, U1
 from pipelines.each import by_address
-from pipelines.jit import kernel
+from pipelines.jit import inlined, kernel
 from pipelines.primitives import loaded
 from pipelines.runner import StepRunner
 
@@ -38,10 +38,30 @@ class Calm:
         of = stirred[:n]
         low[of], high[of], dirty[of] = -FINITE, FINITE, 0
         starts, middle, *to = links
-        args = (of, middle, starts[1:], *to, self.first, *self._found, low, high)
+        args = (of, middle, starts[1:], *to, self.first, *self._found, 0, low, high)
         if self._call is None:
             self._call = narrowed.bound(*args)
         self._call(*args)
+
+
+@inlined
+def stands(s: int, state: State, params: Any) -> tuple[float, float]:
+    """Between which values a sample leaves an active alert as it is; (inf, -inf) where none does.
+
+    As long as nothing else is under way, one with a single limit stands while that is passed by more
+    than the deadband.
+    """
+    p, least, most = params.row[s], np.inf, -np.inf
+    steady = state.phase[s] == ACTIVE and state.unknown[s] | state.waiting[s] == 0
+    plain = params.slots[p] == 1 and params.flapping[p] == 0 and not params.update_by[p] > 0
+    if steady and plain:
+        above = params.high[p, 0] - params.deadband[p, 0]
+        below = params.low[p, 0] + params.deadband[p, 0]
+        if state.last[s] > above:
+            least, most = np.nextafter(above, np.inf), float(FINITE)
+        elif state.last[s] < below:
+            least, most = -float(FINITE), np.nextafter(below, -np.inf)
+    return least, most
 
 
 @kernel
@@ -56,13 +76,15 @@ def narrowed(
     second: int,
     like_state: Any,
     like_params: Any,
+    standing: int,
     low: F8,
     high: F8,
 ) -> None:
     """Leave of [low, high] of each of these series what some members take for normal.
 
-    Nothing where an alert is not at rest.  begins, ends: by series, the links to look at; those to
-    members before `less`, or behind its last one, are passed over.
+    Nothing where an alert is not at rest; with `standing`, what leaves it as it is.  begins, ends:
+    by series, the links to look at; those to members before `less`, or behind its last one, are
+    passed over.
     """
     for j in range(series.size):
         s = series[j]
@@ -73,9 +95,13 @@ def narrowed(
                 continue
             state = loaded(addresses[m] + 8, like_state)
             params = loaded(addresses[m] + 8 + second, like_params)
-            if not rests(r, state, params):
-                least, most = np.inf, -np.inf
-                break
             p = params.row[r]
-            least, most = max(least, params.floor[p]), min(most, params.ceiling[p])
+            floor, ceiling = params.floor[p], params.ceiling[p]
+            if not rests(r, state, params):
+                floor, ceiling = np.inf, -np.inf
+                if standing:
+                    floor, ceiling = stands(r, state, params)
+            least, most = max(least, floor), min(most, ceiling)
+            if least > most:
+                break
         low[s], high[s] = least, most

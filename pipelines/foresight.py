@@ -38,6 +38,11 @@ class Foresight:
         self.low = np.concatenate((self.low[:kept], np.full(more, np.inf)))
         self.high = np.concatenate((self.high[:kept], np.full(more, -np.inf)))
 
+    def forget(self) -> None:
+        """Something else than samples has moved alerts."""
+        self.low.fill(np.inf)
+        self.high.fill(-np.inf)
+
     def look(self, batch: Batch, starts: I8, member: I4, row: I4) -> None:
         """Find the interval anew of the series that had a sample which is not in it.
 
@@ -55,7 +60,7 @@ class Foresight:
     def _narrow(self, of: I8, starts: I8, member: I4, row: I4) -> None:
         self.low[of], self.high[of] = -FINITE, FINITE
         for i, (first, found) in enumerate(self._alerts):
-            args = (of, starts, starts[1:], member, row, first, *found, self.low, self.high)
+            args = (of, starts, starts[1:], member, row, first, *found, 1, self.low, self.high)
             if i == len(self._narrowed):
                 self._narrowed.append(narrowed.bound(*args))
             self._narrowed[i](*args)

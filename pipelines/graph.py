@@ -210,6 +210,8 @@ class Graph:
     def obey(self, alert: str, order: Order) -> list[Event]:
         """Do what somebody asks for about the alert with this id. Raises Refused."""
         self.settle()
+        for banks in self._banks.values():
+            banks.foresight.forget()
         for name, pipeline in self.pipelines.items():
             if pipeline.knows(alert):
                 told, ended = pipeline.obey(alert, order)
