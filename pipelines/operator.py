@@ -181,11 +181,16 @@ def resized(state: Any, rows: int, ring: int, params: Any) -> Any:
 
 
 def _relay(old: Any, new: Any, first: Any, seen: Any) -> None:
-    """Move ring contents to their slots in a wider ring."""
-    slot, oldest = np.arange(old.shape[1]), first[:, None]
-    position = oldest + (slot - oldest) % slot.size
-    row, column_ = np.nonzero(position < seen[:, None])
-    new[row, position[row, column_] % new.shape[1]] = old[row, column_]
+    """Move ring contents to their slots in a ring that is a multiple as wide."""
+    width, laps = old.shape[1], new.shape[1] // old.shape[1]
+    at, lap, slot = first % width, first // width, np.arange(width)
+    end = at + (seen - first)
+    begun = slot >= at[:, None]  # in the lap of the oldest; the other slots are in the next one
+    there = np.where(begun, slot < end[:, None], slot < end[:, None] - width)
+    for k in range(laps):
+        here, next_ = lap % laps == k, (lap + 1) % laps == k
+        mine = there & np.where(begun, here[:, None], next_[:, None])
+        np.copyto(new[:, k * width : (k + 1) * width], old, where=mine)
 
 
 # --- parameters --------------------------------------------------------------------------

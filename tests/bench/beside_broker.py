@@ -19,9 +19,9 @@ from tests.mosquitto import Mosquitto
 
 RATES = (10_000, 50_000)
 FULL = 50_000
-AT_MOST, P99_MS_AT_MOST = 0.2, 3.0
+AT_MOST, P99_MS_AT_MOST = 0.25, 3.0
 """Of the broker's CPU, and the latency, at the full rate without state."""
-NODE_RED_AT_LEAST = 8
+NODE_RED_AT_LEAST = 6
 SECONDS, SETTLE_S = 10, 4
 """Twenty thousand series are new at first, which takes longer than their samples come in."""
 QOS = {"none": 0, "committed": 1}

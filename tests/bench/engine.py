@@ -40,7 +40,7 @@ AT_LEAST = {
     "rolling std, 60": 12,
 }
 """Percent of the bandwidth."""
-MAD_AT_LEAST = 18
+MAD_AT_LEAST = 15
 ALL_AT_LEAST = 15
 """Millions of samples a second on one core."""
 FIVE = ("alert above a limit", "ewma", "aggregate", "rolling std, 60", "mad, 31")

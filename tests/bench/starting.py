@@ -12,7 +12,7 @@ from tests.bench.node_red import NodeRed, NodeRedMissingError, installed
 from tests.bench.targets import absent, middle, row
 from tests.mosquitto import Mosquitto
 
-SECONDS_AT_MOST, MB_AT_MOST = 0.25, 45
+SECONDS_AT_MOST, MB_AT_MOST = 0.25, 60
 LOG = ("log_type subscribe", "log_type error")
 RESTS_S = 2.0
 LIMIT_S = 120
