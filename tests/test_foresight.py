@@ -2,12 +2,15 @@
 
 import os
 import random
+import select
 import socket
+import threading
 import time
 
 import numpy as np
 import pytest
 
+from daemon.clock import SystemClock
 from daemon.decode.bulk.glance import pressing
 from daemon.decode.bulk.scan import FIELDS_MAX
 from daemon.engine import Engine
@@ -15,6 +18,7 @@ from daemon.transport import gather
 from daemon.transport.gather import MESSAGES_MAX, Gather
 from daemon.transport.intake import Intake, Origin
 from daemon.transport.lane import Lane
+from daemon.transport.rest import Rest
 from pipelines.lifecycle import Given
 from pipelines.occurrence import Order
 from pipelines.order import new_arrivals
@@ -145,7 +149,7 @@ class Rig:
         seen, began = self.engine.foresight.seen, time.monotonic()
         if seen is not None:
             assert seen.topics is self.intake.topics
-            self.lane.let_come(self.gather, seen.topics, seen.sights, self.bell)
+            self.rung = self.lane.let_come(self.gather, seen.topics, seen.sights, self.bell)
         return time.monotonic() - began
 
     def round(self):
@@ -286,6 +290,22 @@ def test_a_bell_ends_the_wait(rig):
     one.send(20)
     os.write(one.ring, b"\0")
     assert one.round()[0] < SOON_S
+    assert one.rung
+    os.read(one.bell, 1)
+    assert one.round()[0] >= LINGER_NS / 1e9
+    assert not one.rung
+
+
+def test_a_ring_is_heard_once():
+    rest = Rest(SystemClock(), threading.Event())
+    rest.ring()
+    rest.ring()
+    with rest.lock, rest.away() as bell:
+        assert select.select([bell], [], [], 0)[0]
+    rest.hush()
+    with rest.lock, rest.away() as bell:
+        assert not select.select([bell], [], [], 0)[0]
+    rest.close()
 
 
 def test_the_end_of_a_connection_ends_the_wait_and_is_told(rig):

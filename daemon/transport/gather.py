@@ -12,7 +12,7 @@ import os
 import select
 import socket
 import sys
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,8 @@ ROOM_BYTES_MIN: Final = 16 * 1024
 _RECV, _PPOLL, _SETSOCKOPT, _CLOCK, _ERRNO = range(5)
 (
     _DESCRIPTOR, _BELL, _AT, _END, _ADDRESS, _POLL_AT, _MOMENT_AT, _ONE_AT, _V5, _CONFIRMS,
-    _LINGER, _QUIET, _ERROR, _DRY,
-) = range(14)  # fmt: skip
+    _LINGER, _QUIET, _ERROR, _DRY, _RUNG,
+) = range(15)  # fmt: skip
 _FUNCTIONS: Final = ("recv", "ppoll", "setsockopt", "clock_gettime", "__errno_location")
 _EOF: Final = -1
 _NOW: Final = int(socket.MSG_DONTWAIT)
@@ -140,10 +140,25 @@ def gather_(
         left = due - now_ns(calls, state, moment)
         came = n > 0 or again
         again = False
-        if left <= 0 or rung(
-            calls, state, poll, moment, min(left, PERIOD_NS) if came else left, 1 if came else 2
-        ):
+        if left <= 0:
             return found
+        wait_ns, descriptors = (min(left, PERIOD_NS), 1) if came else (left, 2)
+        state[_RUNG] = rung(calls, state, poll, moment, wait_ns, descriptors)
+        if state[_RUNG]:
+            return found
+
+
+class Come(NamedTuple):
+    """How a wait has ended."""
+
+    end: int
+    """Of what has been read."""
+    dry: bool
+    """Whether the last read took all there was."""
+    over: OSError | None
+    """How the connection has ended; number 0 is an end without an error."""
+    rung: bool
+    """Whether the bell rang."""
 
 
 class Gather:
@@ -157,7 +172,7 @@ class Gather:
         self._rows: I4 = np.zeros((MESSAGES_MAX, COLUMNS), np.int32)
         self._room = new_arrivals(FIELDS_MAX)
         self._calls = _functions()
-        self._state: I8 = np.zeros(_DRY + 1, np.int64)
+        self._state: I8 = np.zeros(_RUNG + 1, np.int64)
         self._state[[_POLL_AT, _MOMENT_AT, _ONE_AT]] = [
             column.ctypes.data for column in (self._poll, self._moment, self._one)
         ]
@@ -177,23 +192,22 @@ class Gather:
         *,
         v5: bool,
         confirms: bool,
-    ) -> tuple[int, bool, OSError | None]:
+    ) -> Come:
         """Read into `data`, of which `where` is what is there.
 
-        (The new end, whether the last read took all there was, how the connection has ended).
         sockets: descriptors of the connection, and of a bell that ends the wait.  confirms: whether
-        TCP is to confirm what has come.  An end without an error is number 0.
+        TCP is to confirm what has come.
         """
         state = self._state
         state[:_POLL_AT] = (*sockets, *where, data.ctypes.data)
-        state[_V5:] = (v5, confirms, self._linger_ns, max(self._linger_ns, QUIET_NS), 0, 0)
+        state[_V5:] = (v5, confirms, self._linger_ns, max(self._linger_ns, QUIET_NS), 0, 0, 0)
         gather_(
             self._calls, state, self._poll, self._moment, data, self._rows,
             *topics.columns, sights, self._room,
         )  # fmt: skip
         number = int(state[_ERROR])
         over = None if not number else OSError(max(number, 0), os.strerror(max(number, 0)))
-        return int(state[_END]), bool(state[_DRY]), over
+        return Come(int(state[_END]), bool(state[_DRY]), over, bool(state[_RUNG]))
 
 
 def _functions() -> I8:

@@ -193,7 +193,9 @@ class Ingest(Link):
         self._waiting.eager = knows and not (self.hurries or len(self.wiring.inbox))
         if seen is not None and self._waiting.eager:
             with self._waiting.away() as bell:
-                lane.let_come(self._gather, topics, seen.sights, bell)
+                rung = lane.let_come(self._gather, topics, seen.sights, bell)
+            if rung:  # what for is looked at in the next round
+                self._waiting.hush()
 
     def _read_paho(self, client: Client) -> None:
         has_room = self.wiring.inbox.has_room

@@ -79,14 +79,17 @@ class Lane:
             self._fill()
         return True
 
-    def let_come(self, gather: Gather, topics: Topics, sights: Sights, bell: int) -> None:
-        """Read for as long as nothing of what comes presses; `bell`: a descriptor that ends it."""
+    def let_come(self, gather: Gather, topics: Topics, sights: Sights, bell: int) -> bool:
+        """Read for as long as nothing of what comes presses, and the bell does not ring.
+
+        `bell`: its descriptor. Whether it rang.
+        """
         ended = self._eof or self._ended is not None
         if self._descriptor < 0 or ended or self.for_paho or self.waits:
-            return
+            return False
         self._make_room()
         before = self._end
-        self._end, dry, over = gather.let_come(
+        come = gather.let_come(
             (self._descriptor, bell),
             self._data,
             (self._at, self._end),
@@ -95,10 +98,12 @@ class Lane:
             v5=self.v5,
             confirms=self.answer is not None,
         )
+        self._end, over = come.end, come.over
         if self._end > before:
-            self._fresh, self._dry = True, dry
+            self._fresh, self._dry = True, come.dry
         self._eof = over is not None and not over.errno
         self._ended = over if over is not None and over.errno else None
+        return come.rung
 
     def _fill(self) -> bool:
         if self._eof or self._ended is not None:

@@ -37,6 +37,12 @@ class Rest:
         with suppress(OSError):
             self._wake_w.send(b"\0")
 
+    def hush(self) -> None:
+        """Forget that somebody rang."""
+        with suppress(BlockingIOError):
+            while self._wake_r.recv(4096):
+                pass
+
     def begin(self) -> None:
         """Forget the connection before."""
         self._poll, self._descriptor, self._lingered = select.poll(), -1, False
@@ -58,7 +64,7 @@ class Rest:
         with self.away():
             events = dict(self._poll.poll(0 if buffered else timeout_s * 1000))
         if self._wake_r.fileno() in events:
-            self._hush()
+            self.hush()
         return events.get(descriptor, 0) | (select.POLLIN if buffered else 0)
 
     def let_come(self, looked_ns: int, *, hurries: bool) -> None:
@@ -91,8 +97,3 @@ class Rest:
             yield self._wake_r.fileno()
         finally:
             self.lock.acquire()
-
-    def _hush(self) -> None:
-        with suppress(BlockingIOError):
-            while self._wake_r.recv(4096):
-                pass
