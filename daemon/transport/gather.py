@@ -24,15 +24,17 @@ from daemon.topics import Topics, number_
 from daemon.transport.frames import FULL, OTHER, PUBACK, scan_
 from daemon.transport.linger import PERIOD_NS
 from pipelines.batch import I4, I8, U1
+from pipelines.graph import TICK_NS
 from pipelines.jit import kernel, settled
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.primitives import called, peeked
 
 MESSAGES_MAX: Final = 512
 """That wait: fewer than one turn takes, and than what brokers send ahead of acknowledgements."""
-QUIET_NS: Final = 100_000_000
-"""How long what nothing at all comes of may wait: ticks, which are so far apart, look no closer."""
+QUIET_NS: Final = TICK_NS
+"""How long what nothing at all comes of may wait: ticks look no closer."""
 READ_BYTES: Final = 256 * 1024
+"""At most at once; a lane reads as much."""
 ROOM_BYTES_MIN: Final = 16 * 1024
 """With less the lane has to find new memory first."""
 

@@ -20,11 +20,9 @@ from daemon.octets import PADDING
 from daemon.topics import Topics
 from daemon.transport.calls import receive
 from daemon.transport.frames import FULL, OTHER, scan
-from daemon.transport.gather import Gather
+from daemon.transport.gather import READ_BYTES, Gather
 from pipelines.batch import I4, U1
 
-READ_BYTES: Final = 256 * 1024
-"""At most at once."""
 ROOM_BYTES: Final = 1 << 20
 """What is read into one piece of memory; messages stay in it for as long as somebody needs them."""
 WHOLE_BYTES_MAX: Final = 1 << 20

@@ -53,9 +53,6 @@ def unsighted() -> Sights:
 @kernel
 def presses(text: U1, payload: int, end: int, topic: int, sight: Sight, room: Arrivals) -> bool:
     """Whether one message must not wait; `room`: for as many samples as a message has fields."""
-    p = after_space(text, payload)
-    if text[p] != OPEN or end - payload > sight.terms[6]:
-        return True
     terms = Terms(
         sight.terms[0] > 0,
         sight.terms[1] > 0,
@@ -65,6 +62,9 @@ def presses(text: U1, payload: int, end: int, topic: int, sight: Sight, room: Ar
         sight.terms[5],
         sight.terms[6],
     )
+    p = after_space(text, payload)
+    if text[p] != OPEN or end - payload > terms.bytes_max:
+        return True
     fate, p, n, _t_ns, _seq, _missed = object_at(text, p, topic, -1, sight.known, terms, 0, room)
     if fate != READ or p >= end:
         return True
