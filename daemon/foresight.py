@@ -12,11 +12,12 @@ import numpy as np
 from daemon.decode.bulk.glance import PRESSES, Sights, unsighted
 from daemon.decode.reader import SourceReader
 from daemon.topics import ByTopic, Topics
-from pipelines.batch import F8, I8
+from pipelines.batch import I8
+from pipelines.foresight import Bounds
 from pipelines.foresight import Foresight as OfSource
 from pipelines.primitives import placed
 
-_ALL: Final = OfSource(())
+_ALL: Final = OfSource((), ())
 """Of a source of which nothing is told at once."""
 _BLIND: Final = unsighted().like
 """Of one of which nothing may wait."""
@@ -40,7 +41,7 @@ class Foresight:
         self._quiet = np.zeros(0, np.uint8)
         self._source = ByTopic(_never)
         self._was: tuple[object, ...] = ()
-        self._lows: list[F8] = []
+        self._bounds: list[Bounds] = []
         """Of `_was`: kept, so that no other has their ids."""
 
     def adopt(
@@ -68,16 +69,16 @@ class Foresight:
         if not self._readers:
             return
         versions = [reader.version for reader in self._readers]
-        lows = [near.low for near in self._near]
-        now = (topics, len(topics), *versions, *map(id, lows))
+        bounds = [near.of for near in self._near]
+        now = (topics, len(topics), *versions, *map(id, bounds))
         if now != self._was:
-            self._was, self._lows, self.seen = now, lows, None  # it may change again
+            self._was, self._bounds, self.seen = now, bounds, None  # it may change again
         elif self.seen is None:
             self.seen = self._look(topics)
 
     def _look(self, topics: Topics) -> Seen:
         found = [
-            _BLIND if reader.version is None else reader.sight(topics, near.low, near.high)
+            _BLIND if reader.version is None else reader.sight(topics, near.of)
             for reader, near in zip(self._readers, self._near, strict=True)
         ]
         placed_ = [np.array(placed(sight), np.int64) for sight in found]

@@ -21,6 +21,7 @@ from pipelines.each import NO_CLOCKS, Each
 from pipelines.flow import Made
 from pipelines.foresight import Foresight
 from pipelines.links import Links
+from pipelines.operator import Makes
 from pipelines.pipeline import Pipeline
 from pipelines.runner import StepRunner
 from pipelines.series import FULL, NEVER, SeriesTable
@@ -78,10 +79,19 @@ class Bank:
         return Calm(self._watch.runners, self.first)
 
     @property
-    def foreseen(self) -> tuple[int, Sequence[StepRunner]] | None:
-        """The first member and all alerts, where these are on values as they come."""
-        direct = self._watch is not None and all(step.operator.keeps for step in self._steps)
-        return (self.first, self._watch.runners) if self._watch is not None and direct else None
+    def makes(self) -> Makes:
+        """What the values at the end are to those that come in, of every member."""
+        return max(map(_makes, self.pipelines))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether at most alerts on values like those that come in are told before a tick."""
+        return self.makes == Makes.LATER or (self.makes < Makes.OTHER and not self._telling)
+
+    @property
+    def alerts(self) -> tuple[int, Sequence[StepRunner]] | None:
+        """The first member, and of all members their alerts."""
+        return (self.first, self._watch.runners) if self._watch is not None else None
 
     def run(self, dealt: Dealt, before_ns: int, made: dict[int, Made]) -> None:
         """Let members take rows; what comes of it goes to `made`, by member.
@@ -159,10 +169,13 @@ class Banks:
             self.banks.append(Bank(some, first, len(self.pipelines)))
         calm = self.banks[-1].calm() if _only_watches(self.pipelines[-1]) else None
         self._links = Links(table, [p.selection for p in self.pipelines], calm)
-        self.foresight = Foresight([b.foreseen for b in self.banks if b.foreseen is not None])
-        direct = all(bank.foreseen is not None for bank in self.banks)
-        self.quiet = direct and not any(map(_is_wanted, self.pipelines))
-        """Whether nothing at all comes of a sample that `foresight` lets wait."""
+        near, far = (
+            [bank.alerts for bank in self.banks if bank.makes == kind and bank.alerts is not None]
+            for kind in (Makes.SAME, Makes.BETWEEN)
+        )
+        self.quiet = all(bank.is_quiet for bank in self.banks)
+        """Whether nothing is told before a tick of a sample that is calm, by `foresight`."""
+        self.foresight = Foresight(near, far if self.quiet else ())
         self._below = [m for m, p in enumerate(self.pipelines) if p.followed]
         self._upstream = self._clock_ends = NONE
         self._clock_ns = NONE
@@ -304,6 +317,11 @@ def _come(alerting: Alerting, tick_ns: int) -> None:
 def _only_watches(pipeline: Pipeline) -> bool:
     """Whether nothing comes of its rows but alerts."""
     return pipeline.alerting is not None and not pipeline.stages and not _is_wanted(pipeline)
+
+
+def _makes(pipeline: Pipeline) -> Makes:
+    of = [stage.makes for stage in pipeline.stages]
+    return Makes.LATER if Makes.LATER in of else max(of, default=Makes.SAME)
 
 
 def _is_wanted(pipeline: Pipeline) -> bool:

@@ -128,7 +128,7 @@ class Graph:
 
     @property
     def quiet(self) -> set[str]:
-        """Sources of whose samples nothing comes but alerts that `foresight` knows of.
+        """Sources of whose samples nothing is told before a tick but what `foresight` knows of.
 
         Where samples wait for others by their time, it is those that make them go on.
         """

@@ -20,6 +20,18 @@ from pipelines.series import Labels
 GROUP: Final = "sensorweir.operators"
 
 
+class Makes(enum.IntEnum):
+    """What values of an operator are to those that it takes."""
+
+    LATER = 0
+    """Of a time that is over: told when a tick would tell of it, if no sample came."""
+    SAME = 1
+    """As they came, so that a limit can be held against those."""
+    BETWEEN = 2
+    """Between those that came of late, so that these seldom lead to one that is beyond them."""
+    OTHER = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
     """One operator: everything else (schema, docs, state, contract tests) derives from it.
@@ -65,8 +77,8 @@ class Operator:
     renumber: Callable[[Any, Any, I4], None] | None = None
     """(state, params, moved): rows of members (`batch.member`) that stand in the state are now
     `moved[row]`, FULL when the series was forgotten."""
-    keeps: bool = False
-    """Whether a value that it passes on is as it came, so that a limit can be held against that."""
+    makes: Makes | Callable[[Any], Makes] = Makes.OTHER
+    """What its values are to those that it takes; where that depends on parameters, (params) →."""
     source: str = ""
     """Where its algorithm is described."""
     version: int = 1

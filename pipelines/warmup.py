@@ -108,7 +108,7 @@ def _links() -> None:
     none, some = np.zeros(0, np.int64), np.zeros(0, np.int32)
     least, dirty = np.zeros(0), np.zeros(0, np.uint8)
     calm.look(none, 0, (none, none, some, some), least, least, dirty)
-    Foresight(()).look(new_batch(0), none, some, some)
+    Foresight((), ()).look(new_batch(0), none, some, some)
 
 
 def _reorder() -> None:

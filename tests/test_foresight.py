@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from daemon.clock import SystemClock
-from daemon.decode.bulk.glance import pressing
+from daemon.decode.bulk.glance import PRESSING, glanced
 from daemon.decode.bulk.scan import FIELDS_MAX
 from daemon.engine import Engine
 from daemon.transport import gather
@@ -58,7 +58,7 @@ def test_an_alert_that_stands_has_nothing_told_while_it_does():
     feed = Feed(graph({"hot": {"from": "boilers", "alert": above(20, deadband=2)}}))
     place = {"device": "d", "channel": "t"}
     [raised] = feed.send([(0, place, 21.0)])
-    near = feed.graph.foresight["boilers"]
+    near = feed.graph.foresight["boilers"].of
     assert raised.type.endswith("active")
     assert near.low[0] == np.nextafter(18.0, np.inf)
     assert near.high[0] == np.finfo(float).max
@@ -74,7 +74,7 @@ def test_what_people_do_to_alerts_is_not_foreseen():
     [raised] = feed.send([(0, place, 21.0)])
     order = Order(Given.RESET, T0, "who", "why")
     assert feed.graph.obey(raised.data["alert"], order)
-    near = feed.graph.foresight["boilers"]
+    near = feed.graph.foresight["boilers"].of
     assert not near.low[0] <= 21.0 <= near.high[0]
 
 
@@ -85,7 +85,7 @@ def test_what_may_wait_has_nothing_told(seed):
         if n % 97 == 96:
             feed.graph = again(feed.graph) if n % 2 else graph(direct(), feed.graph)
         feed.until(row[0])
-        near = feed.graph.foresight["boilers"]
+        near = feed.graph.foresight["boilers"].of
         found = feed.graph.sources["boilers"].table.find(make_labels(row[1]))
         value = np.nan if row[2] is None else row[2]
         may_wait = found is not None and found < near.low.size
@@ -101,7 +101,7 @@ def test_what_steps_make_of_a_value_may_wait():
     made = {"from": "boilers", "steps": [{"ewma": {"halflife": "5s"}}], "alert": above(20)}
     feed = Feed(graph({"p": made}))
     feed.send([(t / 10, {"device": "d", "channel": "t"}, 90.0) for t in range(9)])
-    near = feed.graph.foresight["boilers"]
+    near = feed.graph.foresight["boilers"].of
     assert near.low.tolist() == [-np.finfo(float).max]
     assert near.high.tolist() == [np.finfo(float).max]
 
@@ -228,6 +228,7 @@ def test_what_is_not_ends_the_wait(rig, message):
 
 QUIET = {"hot": {"from": "boilers", "alert": above(90)}}
 MEAN = {"from": "boilers", "steps": [{"ewma": {"halflife": "5s"}}], "alert": above(90)}
+PUBLISHED = {"publish": {"topic": "x/{device}"}}
 COMBINED = {
     "from": "boilers",
     "steps": [{"group": {"of": "device", "stat": "sum", "every": "10s"}}],
@@ -242,9 +243,14 @@ COMBINED = {
         ({**QUIET, "wet": {**QUIET["hot"], "steps": [{"validate": {"min": 0}}]}}, {}, True),
         ({**QUIET, "below": {"from": {"alerts": "hot"}, "alert": above(0.5)}}, {}, True),
         (QUIET, {"lateness": "1us"}, False),
-        ({**QUIET, "mean": MEAN}, {}, False),
+        ({**QUIET, "mean": MEAN}, {}, True),
+        ({**QUIET, "mean": {**MEAN, **PUBLISHED}}, {}, False),
         ({**QUIET, "mean": COMBINED}, {}, False),
-        ({"hot": {**QUIET["hot"], "publish": {"topic": "x/{device}"}}}, {}, False),
+        ({"mean": {**MEAN, "steps": [{"validate": {"min": 0}}, *MEAN["steps"]]}}, {}, True),
+        ({"std": {**MEAN, "steps": [{"rolling": {"stat": "std", "window": "9s"}}]}}, {}, False),
+        ({"minutes": {**MEAN, **PUBLISHED, "steps": [{"aggregate": {"size": "1m"}}]}}, {}, True),
+        ({"short": {**MEAN, "steps": [{"aggregate": {"size": "20ms"}}]}}, {}, False),
+        ({"hot": {**QUIET["hot"], **PUBLISHED}}, {}, False),
         ({**QUIET, "below": {"from": {"samples": "hot"}, "alert": above(0.5)}}, {}, False),
     ],
 )
@@ -257,6 +263,22 @@ def test_what_nothing_at_all_comes_of_waits_longer(rig, pipelines, source, quiet
     took, _ = one.round()
     assert (quiet_s if quiet else linger_s) <= took
     assert took < quiet_s or quiet
+
+
+def test_what_may_move_a_mean_beyond_its_limit_waits_no_longer_than_others(rig, monkeypatch):
+    monkeypatch.setattr(gather, "QUIET_NS", 5_000_000_000)
+    one = rig({"mean": MEAN}, linger_ns=30_000_000).taught()
+    one.send(95)
+    took, _ = one.round()
+    assert 0.03 <= took < SOON_S
+    for _ in range(20):
+        one.send(200)
+        events = one.round()[1]
+        if events:
+            break
+    assert events == 1
+    one.send(200, "d2")
+    assert one.come() < SOON_S
 
 
 def test_an_alert_that_stands_waits_and_is_ended_at_once(rig):
@@ -434,7 +456,7 @@ def test_whatever_is_sent_nothing_is_told_of_what_may_wait(rig, seed):
         data, rows = one.lane.take(100)
         one.intake.topics.number(data, rows)
         may_wait = seen is not None
-        may_wait = may_wait and pressing(data, rows, len(rows), seen.sights, room) == len(rows)
+        may_wait = may_wait and glanced(data, rows, len(rows), seen.sights, room) != PRESSING
         one.intake.put(data, rows, Origin())
         one.engine.turn(0)
         assert not (may_wait and one.heard), values

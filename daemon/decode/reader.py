@@ -28,7 +28,8 @@ from daemon.decode.times import SCALE, T_MAX_NS, time_ns
 from daemon.ledger import Ledger, Reason
 from daemon.messages import NUMBER, Message
 from daemon.topics import ByTopic, Topics, answered_
-from pipelines.batch import F8, I4, U1
+from pipelines.batch import I4, U1
+from pipelines.foresight import Bounds
 from pipelines.hops import HOPS_MAX
 from pipelines.order import Arrivals, new_arrivals
 from pipelines.quota import FAR_NS, Quota
@@ -120,11 +121,11 @@ class SourceReader:
             return None
         return self._feed.shapes.version
 
-    def sight(self, topics: Topics, low: F8, high: F8) -> Sight:
-        """What is known of payloads on these topics; stays as it is, but for [low, high]."""
+    def sight(self, topics: Topics, bounds: Bounds) -> Sight:
+        """What is known of payloads on these topics; stays as it is, but for the bounds."""
         assert self._feed is not None, "sighted"
         known = Known._make(column.copy() for column in self._feed.shapes.known)
-        return Sight(self._mine.table(topics), known, self._feed.terms, low, high)
+        return Sight(self._mine.table(topics), known, self._feed.terms, bounds)
 
     # --- inside --------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from daemon.decode.bulk.glance import Sights, all_quiet, pressing, unsighted
+from daemon.decode.bulk.glance import CALM, PRESSING, Sights, glanced, unsighted
 from daemon.decode.bulk.scan import FIELDS_MAX
 from daemon.messages import COLUMNS, FIRST
 from daemon.octets import PADDING, U8
@@ -125,10 +125,11 @@ def gather_(
             for i in range(k):
                 if some[i, FIRST] == PUBACK:
                     return found
-            if pressing(data, some, k, sights, room) < k or why in (FULL, OTHER):
+            found_to_be = glanced(data, some, k, sights, room)
+            if found_to_be == PRESSING or why in (FULL, OTHER):
                 return found
             found += int(k)
-            if not all_quiet(some, k, sights):
+            if found_to_be != CALM:
                 due = min(due, now_ns(calls, state, moment) + state[_LINGER])
             if found + k >= rows.shape[0]:  # as many may come again
                 return found

@@ -13,7 +13,7 @@ from pipelines.batch import BAD, F8, I8, U1, UNCERTAIN, Batch
 from pipelines.calendar import DAY, ZONE_ROWS, Zone, local, reached, tables
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
-from pipelines.operator import SINGLE, Operator, column, rows_of
+from pipelines.operator import SINGLE, Makes, Operator, column, rows_of
 from pipelines.series import NEVER
 from pipelines.windows import Stat, chosen, count_in, stat_of
 
@@ -193,6 +193,10 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: Ba
             close(s, until, state, params, out)
 
 
+def _makes(params: Aggregate) -> Makes:
+    return Makes.LATER if (params.hop or params.size) >= SECOND else Makes.OTHER
+
+
 OPERATOR = Operator(
     name="aggregate",
     summary="Mean, extremes, sum, count and more of each minute, hour or other fixed window.",
@@ -201,6 +205,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     tick=tick,
+    makes=_makes,
     example="aggregate: {size: 1m, stats: [mean, min, max, count]}",
     emits="window",
     fields=lambda params: params.stats,

@@ -10,7 +10,7 @@ from config.params import Params
 from config.units import Duration
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.jit import kernel
-from pipelines.operator import Operator, column, rows_of
+from pipelines.operator import Makes, Operator, column, rows_of
 from pipelines.series import NEVER
 
 ABS, PCT, SPAN = 0, 1, 2
@@ -149,7 +149,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    keeps=True,
+    makes=Makes.SAME,
     tick=tick,
     example="deadband: {band: 0.5, max_time: 30m}",
     fanout=lambda params: 2,  # noqa: ARG005 - the value held back, and the sample

@@ -14,7 +14,7 @@ from config.params import Params
 from config.units import Duration
 from pipelines.batch import BAD, F8, I8, Batch
 from pipelines.jit import kernel
-from pipelines.operator import SINGLE, Operator, column, rows_of
+from pipelines.operator import SINGLE, Makes, Operator, column, rows_of
 
 TIME_VALUE = 0
 
@@ -93,6 +93,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    keeps=True,
+    makes=Makes.SAME,
     example="dedupe: {by: value, horizon: 10m}",
 )

@@ -11,7 +11,7 @@ from config.units import Duration
 from pipelines.batch import BAD, F8, I8, Batch
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
-from pipelines.operator import Operator, column, rows_of
+from pipelines.operator import Makes, Operator, column, rows_of
 
 LN2: Final = math.log(2.0)
 
@@ -83,6 +83,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    makes=Makes.BETWEEN,
     example="ewma: {halflife: 30s}",
     source="Roberts 1959, with weights by time",
 )

@@ -9,7 +9,7 @@ from config.params import Params
 from pipelines.batch import BAD, F8, I8, UNCERTAIN, Batch
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
-from pipelines.operator import SINGLE, Operator, column, rows_of
+from pipelines.operator import SINGLE, Makes, Operator, column, rows_of
 from pipelines.operators.mad import enter, leave, middle_and_spread
 
 MEDIAN, NULL = 0, 1
@@ -107,6 +107,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    makes=Makes.BETWEEN,
     example="hampel: {n: 31, k: 6}",
     source="Hampel 1974; Pearson 2002",
 )

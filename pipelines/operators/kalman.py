@@ -9,7 +9,7 @@ from config.params import Params
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
-from pipelines.operator import Operator, column, rows_of
+from pipelines.operator import Makes, Operator, column, rows_of
 
 LEVEL, TREND = 0, 1
 
@@ -106,6 +106,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    makes=Makes.BETWEEN,
     example="kalman: {q: 0.01, r: 0.25}",
     source="Kalman 1960; Durbin & Koopman 2012, chapters 2, 3 and 5",
 )

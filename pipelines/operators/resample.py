@@ -11,7 +11,7 @@ from config.units import Duration, duration_text
 from pipelines.batch import BAD, F8, I8, U1, UNCERTAIN, Batch
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
-from pipelines.operator import Operator, column, rows_of
+from pipelines.operator import Makes, Operator, column, rows_of
 from pipelines.series import NEVER
 
 LOCF, LINEAR, MEAN = 0, 1, 2
@@ -182,6 +182,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    makes=Makes.BETWEEN,
     tick=tick,
     example="resample: {every: 10s, method: linear}",
     fanout=lambda params: params.reach_ns // params.every + 2,

@@ -23,7 +23,7 @@ from pipelines.numerics import (
     slid_line,
     slot,
 )
-from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
+from pipelines.operator import GROWING, RING, SINGLE, Makes, Operator, column, rows_of
 from pipelines.primitives import fetched
 
 
@@ -331,6 +331,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     return batch.series.size
 
 
+def _makes(params: Rolling) -> Makes:
+    spreads = params.stat in ("sum", "std", "var", "range", "count", "slope")
+    return Makes.OTHER if spreads else Makes.BETWEEN
+
+
 OPERATOR = Operator(
     name="rolling",
     summary="Mean, extreme, spread, quantile, count or slope of the samples in a trailing window.",
@@ -338,5 +343,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
+    makes=_makes,
     example="rolling: {stat: mean, window: 60s}",
 )

@@ -9,7 +9,7 @@ from config.params import Params
 from config.units import Duration
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.jit import kernel
-from pipelines.operator import SINGLE, Operator, column, rows_of
+from pipelines.operator import SINGLE, Makes, Operator, column, rows_of
 from pipelines.series import NEVER
 
 FIRST, LAST, MAX_ABS = 0, 1, 2
@@ -108,7 +108,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    keeps=True,
+    makes=Makes.SAME,
     tick=tick,
     example="throttle: {every: 10s, pick: last}",
 )

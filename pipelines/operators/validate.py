@@ -8,7 +8,7 @@ from pydantic import Field
 from config.params import Params
 from pipelines.batch import BAD, F8, U1, Batch
 from pipelines.jit import kernel
-from pipelines.operator import Operator, column, rows_of
+from pipelines.operator import Makes, Operator, column, rows_of
 
 
 class Validate(Params):
@@ -82,6 +82,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    keeps=True,
+    makes=Makes.SAME,
     example="validate: {min: -40, max: 200}",
 )
