@@ -138,9 +138,10 @@ class Rig:
         self.lane = Lane(ours, v5=False)
         self.bell, self.ring = os.pipe()
 
-    def send(self, value, device="d1", channel="t", cut=None, times=1):
+    def send(self, value, device="d1", channel="t", cut=None, times=1, qos=0):
         ts = f'"ts":{time.time_ns()},'
-        packet = frame(f"plant/north/{device}", f'{{{ts}"{channel}":{value}}}'.encode()) * times
+        payload = f'{{{ts}"{channel}":{value}}}'.encode()
+        packet = frame(f"plant/north/{device}", payload, qos=qos) * times
         self.theirs.sendall(packet[:cut])
         return packet[cut:] if cut else b""
 
@@ -263,6 +264,25 @@ def test_what_nothing_at_all_comes_of_waits_longer(rig, pipelines, source, quiet
     took, _ = one.round()
     assert (quiet_s if quiet else linger_s) <= took
     assert took < quiet_s or quiet
+
+
+def test_more_than_half_of_what_a_broker_sends_ahead_does_not_wait_for_long(rig, monkeypatch):
+    monkeypatch.setattr(gather, "QUIET_NS", 800_000_000)
+    one = rig(linger_ns=30_000_000).taught()
+
+    def waited(n):
+        for _ in range(n):
+            one.send(20, qos=1)
+        return one.round()[0]
+
+    assert waited(1) < SOON_S
+    assert waited(8) < SOON_S
+    assert waited(5) < SOON_S
+    assert waited(4) >= 0.8
+    one.gather.begin()
+    assert waited(4) < SOON_S
+    one.send(20)
+    assert one.round()[0] >= 0.8
 
 
 def test_what_may_move_a_mean_beyond_its_limit_waits_no_longer_than_others(rig, monkeypatch):

@@ -18,7 +18,7 @@ import numpy as np
 
 from daemon.decode.bulk.glance import CALM, PRESSING, Sights, glanced, unsighted
 from daemon.decode.bulk.scan import FIELDS_MAX
-from daemon.messages import COLUMNS, FIRST
+from daemon.messages import COLUMNS, FIRST, QOS
 from daemon.octets import PADDING, U8
 from daemon.topics import Topics, number_
 from daemon.transport.frames import FULL, OTHER, PUBACK, scan_
@@ -40,9 +40,9 @@ ROOM_BYTES_MIN: Final = 16 * 1024
 
 _RECV, _PPOLL, _SETSOCKOPT, _CLOCK, _ERRNO = range(5)
 (
-    _DESCRIPTOR, _BELL, _AT, _END, _ADDRESS, _POLL_AT, _MOMENT_AT, _ONE_AT, _V5, _CONFIRMS,
+    _DESCRIPTOR, _BELL, _AT, _END, _ADDRESS, _POLL_AT, _MOMENT_AT, _ONE_AT, _AHEAD, _V5, _CONFIRMS,
     _LINGER, _QUIET, _ERROR, _DRY, _RUNG,
-) = range(15)  # fmt: skip
+) = range(16)  # fmt: skip
 _FUNCTIONS: Final = ("recv", "ppoll", "setsockopt", "clock_gettime", "__errno_location")
 _EOF: Final = -1
 _NOW: Final = int(socket.MSG_DONTWAIT)
@@ -105,7 +105,7 @@ def gather_(
 
     rows (MESSAGES_MAX, COLUMNS), room: to work in. letters to hashes: of `Topics`.
     """
-    found, again = 0, False
+    found, unanswered, again = 0, 0, False
     if rows.shape[0] == 0:
         return found
     due = now_ns(calls, state, moment) + state[_QUIET]
@@ -125,12 +125,16 @@ def gather_(
             for i in range(k):
                 if some[i, FIRST] == PUBACK:
                     return found
+                unanswered += (some[i, FIRST] & QOS) != 0
             found_to_be = glanced(data, some, k, sights, room)
             if found_to_be == PRESSING or why in (FULL, OTHER):
                 return found
             found += int(k)
-            if found_to_be != CALM:
+            # Behind what waits for our answer the broker may keep back all else, so no more than
+            # half of what it is known to send ahead waits for long.
+            if found_to_be != CALM or 2 * unanswered > state[_AHEAD]:
                 due = min(due, now_ns(calls, state, moment) + state[_LINGER])
+            state[_AHEAD] = max(state[_AHEAD], unanswered)
             if found + k >= rows.shape[0]:  # as many may come again
                 return found
             if not state[_DRY]:
@@ -179,6 +183,10 @@ class Gather:
         self._state[[_POLL_AT, _MOMENT_AT, _ONE_AT]] = [
             column.ctypes.data for column in (self._poll, self._moment, self._one)
         ]
+
+    def begin(self) -> None:
+        """Forget the connection before."""
+        self._state[_AHEAD] = 0
 
     @property
     def works(self) -> bool:

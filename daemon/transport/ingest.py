@@ -146,6 +146,7 @@ class Ingest(Link):
         """Subscribe; without the old session, to everything."""
         self._asked.clear()
         self.refused.clear()
+        self._gather.begin()
         self._tell_ceiling()
         if not session_present:
             self._granted.clear()
