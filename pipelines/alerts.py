@@ -378,6 +378,12 @@ def tick(clock_ns: I8, first: int, last: int, state: State, params: Any, out: Ba
             _due(s, clock_ns[s], state, params, out)
 
 
+@kernel
+def dozes(rows: int, state: State) -> bool:
+    """Whether none of so many series has a delay that runs."""
+    return not state.waiting[:rows].any()
+
+
 OPERATOR = Operator(
     name="alert",
     summary="Raises when a value is beyond its limit for long enough, clears when it is back.",
@@ -386,6 +392,7 @@ OPERATOR = Operator(
     rows=Rows,
     step=step,
     tick=tick,
+    dozes=dozes,
     fields=lambda params: ("kind", "worst", "level") + ("",) * (params.width - 1),
     fanout=lambda params: params.slots + 3,  # delays that ran out, the sample, flapping
     example="alert: {levels: [{high: 90, deadband: 5, on_delay_ns: 30000000000}]}",

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipelines.batch import I8, Batch, new_batch, roomy
+from pipelines.batch import I8, U1, Batch, new_batch, roomy
 from pipelines.jit import Kernel, adapted, kernel
 from pipelines.operator import Operator
 from pipelines.primitives import loaded
@@ -33,6 +33,12 @@ def tick(_clock_ns: I8, _first: int, _last: int, _state: Any, _params: Any, _out
     """Stands for that of an operator, and is that of one that has none."""
 
 
+@kernel
+def dozes(_rows: int, _state: Any) -> bool:
+    """Stands for that of an operator, and is that of one that has none."""
+    return False
+
+
 def _each(
     batch: Batch,
     ends: I8,
@@ -41,6 +47,7 @@ def _each(
     second: int,
     clock_ns: I8,
     clock_ends: I8,
+    asleep: U1,
     at: I8,
     like_state: Any,
     like_params: Any,
@@ -49,14 +56,20 @@ def _each(
 ) -> bool:
     """Let members[j] take rows [ends[j - 1], ends[j]), then know how far its clocks have come.
 
-    Without clocks no time passes. `out_ends` is to `out` what `ends` is to `batch`.  Returns
+    Without clocks no time passes. `out_ends` is to `out` what `ends` is to `batch`. What is
+    `asleep`, by runner, is not looked at before it gets a row.  Returns
     whether all is done; if not `at` tells where to go on: a ring is full, or `out`.
     """
     while at[MEMBER] < at[LAST]:
         j = at[MEMBER]
-        m = members[j] - at[LESS]
+        m, end = members[j] - at[LESS], ends[j]
+        if at[FIRST] >= end and asleep[m] == 1:
+            out_ends[j] = out.count[0]
+            at[MEMBER], at[FIRST] = j + 1, end
+            continue
+        asleep[m] = 0
         address = addresses[m]
-        fanout, end = loaded(address, address), ends[j]
+        fanout = loaded(address, address)
         state, params = loaded(address + 8, like_state), loaded(address + 8 + second, like_params)
         if at[FIRST] < end:
             if out.series.size - out.count[0] < (end - at[FIRST]) * fanout:
@@ -82,6 +95,7 @@ def _each(
                     return False
                 tick(clocks, at[ROW], last, state, params, out)
                 at[ROW] = last
+            asleep[m] = dozes(clocks.size, state)
         out_ends[j] = out.count[0]
         at[MEMBER], at[FIRST], at[ROW] = j + 1, end, 0
     return True
@@ -90,7 +104,13 @@ def _each(
 @cache
 def each_of(operator: Operator) -> Kernel:
     """The kernel that runs the steps of many pipelines with this operator."""
-    return adapted(_each, operator.step, step=operator.step, tick=operator.tick or tick)
+    return adapted(
+        _each,
+        operator.step,
+        step=operator.step,
+        tick=operator.tick or tick,
+        dozes=operator.dozes or dozes,
+    )
 
 
 class Each:
@@ -102,8 +122,13 @@ class Each:
         self._found = by_address(runners)
         self._out = new_batch(64, len(runners[0].fields))
         self._ends = np.zeros(members, np.int64)
+        self._asleep = np.zeros(len(runners), np.uint8)
         self._at = np.zeros(5, np.int64)
         self._call: Any = None
+
+    def wake(self) -> None:
+        """States were put in place."""
+        self._asleep.fill(0)
 
     def run(
         self,
@@ -138,7 +163,7 @@ class Each:
 
     def _run(self, batch: Batch, ends: I8, members: I8, clocks: tuple[I8, I8]) -> bool:
         addresses, second, *like = self._found
-        told = (batch, ends, members, addresses, second, *clocks, self._at)
+        told = (batch, ends, members, addresses, second, *clocks, self._asleep, self._at)
         args = (*told, *like, self._out, self._ends)
         if self._call is None:
             self._call = each_of(self.operator).bound(*args)

@@ -54,6 +54,9 @@ class Operator:
     step: Kernel
     example: str
     tick: Kernel | None = None
+    dozes: Kernel | None = None
+    """(rows, state) → whether `tick` finds nothing to do for any of so many series until one of them
+    has a sample."""
     emits: Literal["sample", "window", "score"] = "sample"
     fields: Callable[[Any], tuple[str, ...]] = lambda params: ()  # noqa: ARG005
     """Names of the columns of `Batch.fields` that `out` gets."""
