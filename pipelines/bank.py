@@ -78,12 +78,6 @@ class Bank:
         assert self._watch is not None
         return Calm(self._watch.runners, self.first)
 
-    def wake(self) -> None:
-        """States were put in place."""
-        for each in (*self._steps, self._watch):
-            if each is not None:
-                each.wake()
-
     @property
     def makes(self) -> Makes:
         """What the values at the end are to those that come in, of every member."""
@@ -195,8 +189,6 @@ class Banks:
     def again(self) -> None:
         """Look anew at which series there are: states were put in place, or alerts recalled."""
         self._stale = True
-        for bank in self.banks:
-            bank.wake()
 
     def run(
         self, batch: Batch, tick_ns: int | None, *, last: bool

@@ -126,10 +126,6 @@ class Each:
         self._at = np.zeros(5, np.int64)
         self._call: Any = None
 
-    def wake(self) -> None:
-        """States were put in place."""
-        self._asleep.fill(0)
-
     def run(
         self,
         batch: Batch,
