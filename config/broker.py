@@ -53,8 +53,8 @@ class Broker(Options):
         10_000_000,
         le=SECOND,
         description="How long a message that no alert hangs on by itself may wait for others, to be "
-        "worked on together: more costs less CPU. One of which nothing comes at all may wait for "
-        "0.1 s. 0: none waits.",
+        "worked on together: more costs less CPU. Where a source has only alerts and windows, one "
+        "that passes no limit may wait for 0.1 s. 0: none waits.",
     )
     tls: Tls | None = None
     publish_as: Login | None = Field(
