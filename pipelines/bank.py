@@ -320,7 +320,7 @@ def _only_watches(pipeline: Pipeline) -> bool:
 
 
 def _makes(pipeline: Pipeline) -> Makes:
-    of = [stage.makes for stage in pipeline.stages]
+    of = [stage.operator.makes_of(stage.sets.sets) for stage in pipeline.stages]
     return Makes.LATER if Makes.LATER in of else max(of, default=Makes.SAME)
 
 

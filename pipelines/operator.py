@@ -4,7 +4,7 @@ import enum
 import importlib
 import pkgutil
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -86,6 +86,10 @@ class Operator:
     """Where its algorithm is described."""
     version: int = 1
     """Raised when the meaning of the state changes."""
+
+    def makes_of(self, sets: Iterable[Params]) -> Makes:
+        """What its values are to those that it takes, whichever of these parameters a series has."""
+        return self.makes if isinstance(self.makes, Makes) else max(map(self.makes, sets))
 
     @property
     def sized_by(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from config.model import Limits, Value
 from config.params import Params
 from pipelines.batch import I4, I8, Batch, GroupedBatch, Mask, take
 from pipelines.history import NO_ROWS, Rows
-from pipelines.operator import Makes, Operator
+from pipelines.operator import Operator
 from pipelines.runner import StepRunner
 from pipelines.series import FULL, NEVER, Labels, SeriesTable, moved_up, numbered
 from pipelines.values import Resolved, matches, reference, resolve
@@ -172,12 +172,6 @@ class Stage:
         self.runner.expect(self.places.expected)
         self.places.delay_ns = max(operator.delay_ns(p) for p in sets.sets)
         self._assigned = 0
-
-    @property
-    def makes(self) -> Makes:
-        """What its values are to those that it takes, of every series."""
-        of = self.operator.makes
-        return of if isinstance(of, Makes) else max(map(of, self.sets.sets))
 
     def remake(self) -> None:
         """Follow from a state that was put in place: parameters, and series that are expected."""
