@@ -42,6 +42,8 @@ class Index:
         """What labels are called, of all labels of one number."""
         self._values = Names()
         """By number: which of these, and the values."""
+        self._kind: dict[tuple[str, ...], int] = {}
+        """Which of `_kinds`, of those that were asked for: they are few."""
 
     def __len__(self) -> int:
         return len(self._values)
@@ -60,12 +62,18 @@ class Index:
 
     def find(self, labels: Labels) -> int | None:
         """The number of labels, None when they were never met."""
-        kind = self._kinds.find(_joined([name for name, _ in labels]))
+        names = tuple([name for name, _ in labels])
+        kind = self._kind.get(names)
+        if kind is None:
+            kind = self._kinds.find(_joined(names))
         return None if kind is None else self._values.find(_written(kind, labels))
 
     def add(self, labels: Labels) -> int:
         """The number of labels, the next one at first sight."""
-        kind = self._kinds.add(_joined([name for name, _ in labels]))
+        names = tuple([name for name, _ in labels])
+        kind = self._kind.get(names)
+        if kind is None:
+            kind = self._kind[names] = self._kinds.add(_joined(names))
         return self._values.add(_written(kind, labels))
 
     def keep(self, numbers: Sequence[int]) -> None:
@@ -144,12 +152,10 @@ class SeriesTable:
 
     def intern(self, labels: Labels) -> int:
         """Row of these labels, a new one at first sight; FULL when the table is."""
-        row = self._index.find(labels)
-        if row is not None:
-            return row
         if len(self) >= self.rows_max:
-            self.refused += 1
-            return FULL
+            known = self._index.find(labels)
+            self.refused += known is None
+            return FULL if known is None else known
         row = self._index.add(labels)
         if row >= self.clock_ns.size:
             more = min(row, self.rows_max - row)
