@@ -1,13 +1,11 @@
 """Alerting: the alert of one pipeline, from rows of its last step to events."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from config.errors import printable
 from config.model import Alert, Value
 from config.model import Limits as Bounds
 from pipelines import events
@@ -28,6 +26,7 @@ from pipelines.announcer import Announcer
 from pipelines.batch import Batch, Mask
 from pipelines.events import Event, Standing, event_id, rfc3339
 from pipelines.lifecycle import Given
+from pipelines.message import message
 from pipelines.occurrence import Order, Refused, values_of
 from pipelines.series import FULL, Labels, SeriesTable
 from pipelines.stage import Stage
@@ -36,8 +35,6 @@ from pipelines.watch import LimitSets, Watch
 
 _TYPES: Final = {RAISED: events.ACTIVE, CLEARED: events.CLEARED}
 _REASONS: Final = {WORSENED: "worse", LEVELLED: "level", FLAPPING: "flapping", STEADY: "steady"}
-YES: Final = 0.5
-"""Above it is yes: the condition of detectors that give out 1 or 0."""
 
 
 class Past(NamedTuple):
@@ -217,7 +214,7 @@ class Alerting:
         if event is None or known is None:
             return event
         data = {**event.data, **self.announcer.added(known)}
-        return replace(event, data={**data, "message": self._message(data)})
+        return replace(event, data={**data, "message": message(self.alert.message, data)})
 
     def _shelved(self, row: int, past: Past) -> Event:
         """What is known of a series that was shelved, and not active."""
@@ -226,7 +223,7 @@ class Alerting:
 
     def _made(self, event: Event, kind: str, time_ns: int, data: Mapping[str, Any]) -> Event:
         """An event like `event` with other data; of another kind, an update of its own."""
-        data = {**data, "message": self._message(data)}
+        data = {**data, "message": message(self.alert.message, data)}
         if not kind:
             return replace(event, time_ns=time_ns, data=data)
         made = event_id(self.gateway, self.pipeline, event.labels, kind, time_ns)
@@ -291,7 +288,7 @@ class Alerting:
         known = {n: _finite(x) for n, x in zip(self.fields, extra, strict=False)}
         if known:
             data["detail"] = known
-        data["message"] = self._message(data)
+        data["message"] = message(self.alert.message, data)
         return Event(
             id=event_id(
                 self.gateway, self.pipeline, labels, " ".join(filter(None, (type_, reason))), when
@@ -303,34 +300,6 @@ class Alerting:
             data=data,
             causes=causes,
         )
-
-    def _message(self, data: Mapping[str, Any]) -> str:
-        limit = data["limit"]
-        sides = " / ".join(
-            f"{side} {limit[side]:g}" for side in ("above", "below") if side in limit
-        )
-        words = {
-            "pipeline": self.pipeline,
-            "severity": data["severity"],
-            "state": data["state"],
-            "level": data.get("level", ""),
-            "value": "unknown" if data["value"] is None else f"{data['value']:.6g}",
-            "worst": "unknown" if data["worst"] is None else f"{data['worst']:.6g}",
-            "limit": sides,
-            "labels": ", ".join(f"{k}={printable(v)}" for k, v in data["labels"].items()),
-            **{name: printable(label) for name, label in data["labels"].items()},
-        }
-        known = data.get("detail", {}).items()
-        words["detail"] = ", ".join(f"{k} {v:.6g}" for k, v in known if v is not None)
-        text = self.alert.message or "{pipeline} {state}: {value} ({limit}), {labels}"
-        if self.alert.message is None and _yes_or_no(limit) and words["detail"]:
-            text = "{pipeline} {state}: {detail}, {labels}"
-        return re.sub(r"\{(\w+)\}", lambda m: words.get(m[1], m[0]), text)
-
-
-def _yes_or_no(limit: Mapping[str, Any]) -> bool:
-    """Whether the last step says 1 or 0, so that its other numbers say more."""
-    return limit.get("above") == YES and str(limit.get("from")).startswith("default of")
 
 
 def _finite(number: float) -> float | None:

@@ -353,6 +353,8 @@ class Announcer:
 
     def _say(self, known: Occurrence, said: Said, at_ns: int, order: Order | None) -> Event:
         added, told_ns = self.added(known), at_ns if order is None else order.at_ns
+        if not added and said in (Said.UPDATED, Said.CLEARED):
+            return known.event
         if said is Said.ACTIVE:
             self._passed_over.pop(known.raised.id, None)
         plain = known.event is known.raised and not added and not known.silenced
