@@ -1,6 +1,7 @@
 """A start imports what its configuration needs, and nothing else."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +9,46 @@ from pathlib import Path
 from pipelines.operator import OPERATORS, load_all
 
 ROOT = Path(__file__).parent.parent
+MEMORY = """
+broker: {url: "memory://"}
+sources: {s: {topic: "a/{device}"}}
+pipelines: {p: {from: s, steps: [validate: {min: 0}], alert: {when: {above: 3}}}}
+"""
+"""It has no other side: a run reads it, says so, and ends."""
+
+
+def after(code):
+    """What `code` prints last as JSON, in a fresh process."""
+    left_out = ("OPENBLAS_NUM_THREADS", "PYDANTIC_DISABLE_PLUGINS")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, json\n{code}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={k: v for k, v in os.environ.items() if k not in left_out},
+    )
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def loaded_by(code):
     """Modules that are there after `code`, in a fresh process."""
-    code = f"import sys, json\n{code}\nprint(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    return set(after(f"{code}\nprint(json.dumps(sorted(sys.modules)))"))
+
+
+def test_reading_a_configuration_starts_no_threads_and_looks_for_nobodys_plugins(tmp_path):
+    config = tmp_path / "gateway.yaml"
+    config.write_text(MEMORY)
+    threads, status = after(
+        "import importlib.metadata, os, daemon.cli\n"
+        "importlib.metadata.entry_points = importlib.metadata.version = None\n"
+        f"sys.argv = ['sensorweir', 'run', {str(config)!r}]\n"
+        "try: daemon.cli.main()\n"
+        "except SystemExit as end: status = end.code\n"
+        "import numpy\n"
+        "print(json.dumps([len(os.listdir('/proc/self/task')), status]))"
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    assert (threads, status) == (1, 78)
 
 
 def test_only_operators_that_are_named_are_imported(tmp_path):
