@@ -373,7 +373,8 @@ class App:
         log.info("Stopping")
         self.watchdog.stopping()
         until = self.clock.monotonic_ns() + int(DRAIN_S * 1e9)
-        while self.inbox.has_some and self.clock.monotonic_ns() < until:
+        self.inbox.states_only = False  # those that have come by now have to do
+        while len(self.inbox) and self.clock.monotonic_ns() < until:
             self.engine.turn(0)
         if self.durability:  # samples that wait for others go on to wait in the state
             self.durability.outlet.flush()
