@@ -38,6 +38,9 @@ PARTS_MAX: Final = {"sources": 500, "pipelines": 10_000, "tables": 500}
 """What one gateway may have. Each source is compared with each other; pipelines are checked in a
 quarter of a millisecond each."""
 
+BUILT_FIRST: Final = (When, Source, Pipeline)
+"""Models that are also parts of others, which take over what is built: else each is built twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -85,6 +88,8 @@ class _Loader:
 
     def main(self, path: Path) -> Gateway | None:
         document = self._read(path)
+        for model in BUILT_FIRST:
+            model.model_rebuild()
         gateway, _ = bind_what_is_good(document, _without_parts(document.root), Gateway)
         for name, node in _named(document, "tables", self.tables):
             bound = bind_what_is_good(document, node, Table)

@@ -21,13 +21,16 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
-def _scalars_apart(schema: Any) -> Any:
-    """The schema with booleans that take only true and false, and numbers that take neither."""
+def _scalars_apart(schema: Any, model: type[BaseModel]) -> Any:
+    """The schema of `model` with booleans that take only true and false, and numbers that take neither.
+
+    Other models in it have been through this.
+    """
     if type(schema) in (list, tuple):  # not a NamedTuple: that is somebody's default value
-        return type(schema)(_scalars_apart(item) for item in schema)
-    if not isinstance(schema, dict):
+        return type(schema)(_scalars_apart(item, model) for item in schema)
+    if not isinstance(schema, dict) or schema.get("cls", model) is not model:
         return schema
-    apart = {key: _scalars_apart(value) for key, value in schema.items() if key != "metadata"}
+    apart = {k: _scalars_apart(value, model) for k, value in schema.items() if k != "metadata"}
     if "metadata" in schema:
         apart["metadata"] = schema["metadata"]
     if apart.get("type") == "bool":
@@ -54,8 +57,8 @@ class Options(BaseModel):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """As pydantic makes it, but true is not 1 and "on" is not true."""
-        made: CoreSchema = _scalars_apart(handler(source))
-        return made
+        made: CoreSchema = handler(source)
+        return made if cls.__pydantic_complete__ else _scalars_apart(made, cls)
 
 
 class Params(Options):

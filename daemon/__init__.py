@@ -1,8 +1,4 @@
 """What runs: transport, decoding, the engine's turn, publishing, metrics, command line."""
 
-from importlib.metadata import PackageNotFoundError, version
-
-try:
-    __version__ = version("sensorweir")
-except PackageNotFoundError:  # run from a clone that was never installed
-    __version__ = "0.0.0"
+__version__ = "0.1.0"
+"""The package's version too: `pyproject.toml` has it from here, so that a start need not look for it."""

@@ -122,8 +122,6 @@ class App:
         """Why it had to end, empty when it was told to."""
         self.warm = False
         self._make: Make = lambda names, _: names
-        self._recalling = True
-        """Until the retained states of before have come: only then do samples make sense."""
         self._stop = threading.Event()
         # Plain flags, because handlers of signals set them: an Event that the interrupted code was
         # just waiting for would be locked against itself, for ever.
@@ -200,11 +198,10 @@ class App:
             self.recorder.start(gateway, ticked_ns, resumed=goes_on)
         if self.durability:
             self.durability.start(self.engine)
-        if self.durability and self.durability.goes_on:  # we know what we told
-            self._recalling = False
-            self.transport.subscribe(self.engine.filters())
-        else:
+        if self.engine.states and not (self.durability and self.durability.goes_on):
+            self.inbox.states_only = True  # of what we told before, only they know
             self.transport.recall(self.engine.states)
+        self.transport.subscribe(self.engine.filters())
         self.transport.start()
         if not self.warm:  # while the connection is being made
             self._load()
@@ -309,8 +306,7 @@ class App:
             self.watchdog.look(self._state)
         kept = [n for n, p in graph.pipelines.items() if old.pipelines.get(n) is p]
         self.engine.adopt(graph)
-        if not self._recalling:
-            self.transport.subscribe(self.engine.filters())
+        self.transport.subscribe(self.engine.filters())
         log.info(
             "Reloaded",
             extra={"facts": {"kept": len(kept), "new": len(graph.pipelines) - len(kept)}},
@@ -369,14 +365,15 @@ class App:
 
     def _end_recall(self) -> None:
         """Begin to take samples once the broker has told our own states of before."""
-        if self._recalling and self.transport.recalled:
-            self._recalling = False
-            self.transport.subscribe(self.engine.filters())
+        if self.inbox.states_only and self.transport.recalled:
+            self.transport.end_recall()
+            self.inbox.states_only = False
 
     def _drain(self) -> None:
         log.info("Stopping")
         self.watchdog.stopping()
         until = self.clock.monotonic_ns() + int(DRAIN_S * 1e9)
+        self.inbox.states_only = False  # those that have come by now have to do
         while len(self.inbox) and self.clock.monotonic_ns() < until:
             self.engine.turn(0)
         if self.durability:  # samples that wait for others go on to wait in the state

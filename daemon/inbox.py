@@ -11,29 +11,40 @@ from daemon.messages import Message
 
 
 class Inbox:
-    """Messages in order of arrival; one thread at a time puts, one drains, neither blocks the other."""
+    """Messages in order of arrival; one thread at a time puts, one drains, neither blocks the other.
+
+    Our own states of before come from a thread of their own, and are taken before anything else.
+    """
 
     def __init__(self, messages_max: int, bytes_max: int, ledger: Ledger) -> None:
         self.messages_max = messages_max
         self.bytes_max = bytes_max
         self.at_once: Callable[[], bool] = _never
         """Takes some of it in the thread that has put it, or leaves it to whoever waits."""
+        self.states_only = False
+        """While more of our own states may come: nothing else is taken before them."""
         self._ledger = ledger
         self._queue: deque[Message | Bulk] = deque()
+        self._states: deque[Message] = deque()
         # Held but for a moment: whoever waits gets it when something has come.
         self._bell = threading.Lock()
         self._bell.acquire()
         self._waiting = False
-        # Each number has one writer: no lock between the two threads.
-        self._received = 0
-        self._put = self._taken = 0
-        self._bytes_in = self._bytes_out = 0
-        ledger.watch(Count.MESSAGES_RECEIVED, lambda: self._received)
+        # Each number has one writer: no lock between the threads.
+        self._received = self._states_received = 0
+        self._put = self._states_put = self._taken = 0
+        self._bytes_in = self._states_bytes_in = self._bytes_out = 0
+        ledger.watch(Count.MESSAGES_RECEIVED, lambda: self._received + self._states_received)
         ledger.watch(Gauge.INBOX_MESSAGES, lambda: len(self))
-        ledger.watch(Gauge.INBOX_BYTES, lambda: self._bytes_in - self._bytes_out)
+        ledger.watch(Gauge.INBOX_BYTES, self._bytes)
 
     def __len__(self) -> int:
-        return self._put - self._taken
+        return self._put + self._states_put - self._taken
+
+    @property
+    def has_some(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._states or (self._queue and not self.states_only))
 
     def has_room(self) -> bool:
         """Would the next message be taken? A transport that can wait asks before it reads."""
@@ -41,7 +52,7 @@ class Inbox:
 
     def room(self) -> int:
         """How many messages would be taken."""
-        if self._bytes_in - self._bytes_out >= self.bytes_max:
+        if self._bytes() >= self.bytes_max:
             return 0
         return max(0, self.messages_max - len(self))
 
@@ -70,6 +81,18 @@ class Inbox:
         self._ring()
         return True
 
+    def put_state(self, message: Message) -> bool:
+        """The same for a state of ours from before, from the thread that alone brings such."""
+        self._states_received += 1
+        if not self.has_room():
+            self._ledger.count(Count.MESSAGES_REJECTED, reason=Reason.INBOX_FULL)
+            return False
+        self._states_bytes_in += len(message.payload) + len(message.topic)
+        self._states_put += 1
+        self._states.append(message)
+        self._ring()
+        return True
+
     def put_own(self, message: Message) -> None:
         """Queue a message of ours that nobody sent: it counts nowhere and always has room."""
         self._queue_up(message, 1, len(message.payload) + len(message.topic))
@@ -78,24 +101,24 @@ class Inbox:
     def drain(self, most: int, wait_s: float = 0.0) -> Sequence[Message]:
         """Take up to `most` messages; when there is none, wait up to `wait_s` for the first.
 
-        Those that came in bulk and those that did not are not taken together.
+        Those that came in bulk and those that did not are not taken together, nor are states.
         """
-        queue = self._queue
         if wait_s > 0:
             self.wait(wait_s)
-        if not queue:
+        if not self.has_some:
             return []
+        queue = self._states or self._queue
         bulk = isinstance(queue[0], Bulk)
-        taken = self._next_bulk(most) if bulk else self._next_messages(most)
+        taken = self._next_bulk(most) if bulk else _next_messages(queue, most)
         self._taken += len(taken)
         self._bytes_out += bytes_of(taken)
         return taken
 
     def wait(self, wait_s: float) -> None:
         """Wait until there is something to drain, at most so long."""
-        if not self._queue:
+        if not self.has_some:
             self._waiting = True
-            if not self._queue:
+            if not self.has_some:
                 self._bell.acquire(timeout=wait_s)
             self._waiting = False
 
@@ -106,6 +129,9 @@ class Inbox:
 
     # --- inside --------------------------------------------------------------------------
 
+    def _bytes(self) -> int:
+        return self._bytes_in + self._states_bytes_in - self._bytes_out
+
     def _queue_up(self, what: Message | Bulk, messages: int, size: int) -> None:
         # First the numbers: who drains must not make them negative.
         self._bytes_in += size
@@ -115,13 +141,6 @@ class Inbox:
     def _ring(self) -> None:
         if self._waiting:
             self.wake()
-
-    def _next_messages(self, most: int) -> list[Message]:
-        queue, found = self._queue, list[Message]()
-        while queue and len(found) < most and not isinstance(head := queue[0], Bulk):
-            found.append(head)
-            queue.popleft()
-        return found
 
     def _next_bulk(self, most: int) -> Bulk:
         queue = self._queue
@@ -138,6 +157,14 @@ class Inbox:
             queue.appendleft(found[most:])
             return found[:most]
         return found
+
+
+def _next_messages(queue: deque[Message] | deque[Message | Bulk], most: int) -> list[Message]:
+    found = list[Message]()
+    while queue and len(found) < most and not isinstance(head := queue[0], Bulk):
+        found.append(head)
+        queue.popleft()
+    return found
 
 
 def _never() -> bool:

@@ -36,7 +36,8 @@ _Time = Annotated[str, AfterValidator(_time)]
 class _Said(BaseModel):
     """More may stand there than what we read: other versions say more."""
 
-    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+    # Built with the first state that comes: most starts find none.
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True, defer_build=True)
 
 
 class _Data(_Said):

@@ -1,6 +1,7 @@
 """Warm-up: compile every kernel that the daemon will call, before the first message waits for it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -30,11 +31,11 @@ def of_daemon(graph: Graph, *, state: bool) -> dict[str, Callable[[], object]]:
 def steps(graph: Graph) -> Iterator[Step]:
     """What there is to compile for this graph and its sources; calls change no state."""
     yield "topics", _topics
-    yield "quota", _quota
     limits = graph.gateway.limits
+    yield "quota", partial(_quota, limits)
     sources = graph.gateway.sources.values()
     if any(feed_of(source, Wanted.of(source, limits), limits) for source in sources):
-        yield "decode", _decode
+        yield "decode", partial(_decode, limits)
     yield from warmup.steps(graph)
 
 
@@ -60,14 +61,14 @@ def _state(graph: Graph) -> None:
     Capturer(graph).take()
 
 
-def _quota() -> None:
-    quota = Quota(Limits())
+def _quota(limits: Limits) -> None:
+    quota = Quota(limits)
     quota.device({})
     quota.refused(np.zeros(0, np.int32), np.zeros(0, np.int64), 0)
 
 
-def _decode() -> None:
-    source, limits = Source(topic="warm/up"), Limits()
+def _decode(limits: Limits) -> None:
+    source = Source(topic="warm/up")
     feed = Feed(source, Wanted.of(source, limits), limits)
     feed.shapes.add_topic()
     message = Message(source.topic, b"", 0, 0, 0)

@@ -21,9 +21,11 @@ def opened():
     """Makes transports and stops them at the end."""
     made = []
 
-    def make(w, filters=()):
+    def make(w, filters=(), recalled=()):
         transport = make_transport(w)
         made.append(transport)
+        if recalled:
+            transport.recall(recalled)
         transport.subscribe(dict(filters))
         transport.start()
         return transport

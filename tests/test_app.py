@@ -10,6 +10,7 @@ from daemon.app import App
 from daemon.clock import ManualClock
 from daemon.gauges import gauges
 from daemon.health import Health
+from daemon.messages import Message
 from daemon.metrics import registry
 from tests.graphs import T0, Feed, S, b, gateway
 
@@ -86,3 +87,13 @@ def test_a_signal_is_heard_whatever_it_interrupts():
             signal.signal(number, handler)
     assert app._is_stopping()
     assert app._told_to_reload
+
+
+def test_a_stop_while_states_of_before_may_still_come_takes_what_has_come():
+    made = gateway(PIPELINES, broker={"url": "memory://"})
+    app = App(Loaded(made, (), ()), lambda: None, ManualClock(T0))
+    app.inbox.states_only = True
+    app.inbox.put_own(Message(app.engine.canary_topic, b"1", 0, 0, T0))
+    app.inbox.put(Message("nobody/wants/it", b"{}", 0, 0, T0))
+    app._drain()
+    assert (app.balanced, len(app.inbox)) == (True, 0)

@@ -89,3 +89,33 @@ def test_nothing_is_lost_or_doubled_between_two_threads():
     ledger.count(Count.MESSAGES_ACCEPTED, len(seen))
     assert ledger.balance() == []
     assert ledger.total(Count.MESSAGES_RECEIVED) == n
+
+
+def test_states_of_before_are_taken_first_and_alone_while_more_may_come():
+    box, ledger = inbox(messages_max=4)
+    box.states_only = True
+    box.put(message(1))
+    assert not box.has_some
+    assert box.drain(9, wait_s=0.001) == []
+    assert box.put_state(message(2, topic="state"))
+    box.put(message(3))
+    assert box.put_state(message(4, topic="state"))
+    assert not box.put_state(message(5, topic="state"))  # it is full
+    assert [m.arrival_ns for m in box.drain(9)] == [2, 4]
+    assert (box.drain(9), len(box), box.has_room()) == ([], 2, True)
+    box.states_only = False
+    assert box.put_state(message(6, topic="state"))
+    assert [[m.arrival_ns for m in box.drain(9)] for _ in range(3)] == [[6], [1, 3], []]
+    assert ledger.value(Count.MESSAGES_REJECTED, reason="inbox_full") == 1
+    ledger.count(Count.MESSAGES_ACCEPTED, 5)
+    assert (ledger.balance(), ledger.total(Count.MESSAGES_RECEIVED)) == ([], 6)
+    assert ledger.value(Gauge.INBOX_BYTES) == 0
+
+
+def test_a_reader_is_woken_by_a_state_and_not_by_what_waits_for_it():
+    box, _ = inbox()
+    box.states_only = True
+    timer = threading.Timer(0.05, lambda: [box.put(message(1)), box.put_state(message(2))])
+    timer.start()
+    assert [m.arrival_ns for m in box.drain(10, wait_s=30) or box.drain(10, wait_s=30)] == [2]
+    timer.join()

@@ -80,6 +80,32 @@ def test_birth_on_connect_and_the_will_when_the_process_vanishes(
 
 
 @pytest.mark.broker
+def test_what_comes_while_states_are_recalled_is_subscribed_to_and_counts_as_later(
+    mosquitto, opened, peers, monkeypatch
+):
+    monkeypatch.setattr(egress, "RECALL_QUIET_NS", 2_000_000_000)  # so that a slow machine sees it
+    peer = peers(mosquitto.port)
+    for i in range(20):
+        peer.publish(f"recall/state/{i}", b"stored", retain=True).wait_for_publish(5)
+    w = wiring(mosquitto.url, "recall")
+    w.inbox.states_only = True
+    transport = opened(w, {"recall/in": 1}, recalled=("recall/state/#",))
+    until(lambda: transport.connected)
+    assert not transport.recalled  # the broker has been silent for less than a moment
+    peer.publish("recall/in").wait_for_publish(5)
+    until(lambda: len(w.inbox) == 21)
+    states = w.inbox.drain(99)
+    assert {(m.topic, m.retain) for m in states} == {(f"recall/state/{i}", True) for i in range(20)}
+    assert w.inbox.drain(99) == []
+    until(lambda: transport.recalled)
+    transport.end_recall()
+    w.inbox.states_only = False
+    [later] = w.inbox.drain(99)
+    assert later.topic == "recall/in"
+    assert max(m.arrival_ns for m in states) < later.arrival_ns
+
+
+@pytest.mark.broker
 def test_subscriptions_are_replaced_and_retained_messages_flagged(mosquitto, opened, peers):
     peer = peers(mosquitto.port)
     peer.publish("subs/kept", b"stored", retain=True).wait_for_publish(5)

@@ -4,13 +4,25 @@ Exit status: 0 done · 1 failure or finding · 2 usage · 69 broker unreachable 
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
+from typing import Final
+
+SETTINGS: Final = {
+    # numpy's BLAS starts a thread for each processor that spins for a while; our kernels call none.
+    "OPENBLAS_NUM_THREADS": "1",
+    # Else pydantic reads what every package in the environment declares, and runs its plugins.
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
+}
+"""For libraries, which look when they are imported; what is set already stays."""
 
 
 def main() -> None:
     """Entry point of `sensorweir`."""
     gc.disable()  # imports leave little garbage, and much to look through
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     stranger = foreign_package()
     if stranger:
         sys.stderr.write(

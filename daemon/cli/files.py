@@ -42,11 +42,10 @@ def find_config(given: Path | None) -> Path:
 def read_config(path: Path) -> "Loaded":
     """Read and check a configuration. Raises ConfigError with every problem; touches nothing."""
     from config.load import load
-    from daemon.decode import DECODERS
+    from daemon.decode import OPTIONS
     from pipelines.operator import OPERATORS
 
-    decoders = {name: decoder.options for name, decoder in DECODERS.items()}
-    return load(path, OPERATORS, decoders)
+    return load(path, OPERATORS, OPTIONS)
 
 
 def config_or_exit(path: Path) -> "Loaded":

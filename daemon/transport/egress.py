@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -67,7 +67,9 @@ class Egress(Link):
         self._canaries: deque[bytes] = deque(maxlen=1)
         self._recall: tuple[str, ...] = ()
         self._recalling: list[str] = []
-        self._recall_heard_ns = 0
+        self._recall_heard_ns = self._recall_answered_ns = 0
+        self.on_answer: Callable[[], None] = _nobody
+        """Called when the broker has answered that it sends the retained messages."""
         wiring.outbox.on_put = self.work_now
 
     # --- recall: states that we left before a restart ----------------------------------------
@@ -85,7 +87,7 @@ class Egress(Link):
         return bool(heard_ns) and self.wiring.clock.monotonic_ns() - heard_ns > RECALL_QUIET_NS
 
     def end_recall(self) -> None:
-        """Take no more: from now on the other connection's thread is the one that fills the inbox."""
+        """Take no more of them."""
         self._recall = ()
         self.wake()
 
@@ -240,6 +242,9 @@ class Egress(Link):
         self, _client: Client, _: Any, _mid: int, codes: Iterable[ReasonCode], _props: Any
     ) -> None:
         self._recall_heard_ns = self.wiring.clock.monotonic_ns()
+        if not self._recall_answered_ns:
+            self._recall_answered_ns = self.wiring.clock.now_ns()
+        self.on_answer()
         refused = [code.getName() for code in codes if code.value >= 0x80]
         if refused:
             log.warning(
@@ -263,8 +268,9 @@ class Egress(Link):
         if not self._recall or not retain:
             return  # the echo of what we publish ourselves
         self._recall_heard_ns = self.wiring.clock.monotonic_ns()
-        now_ns = self.wiring.clock.now_ns()
-        self.wiring.inbox.put(Message(topic, payload, 0, 0, now_ns, True, self.epoch))
+        # They count as here before whatever comes on the other connection.
+        at_ns = self._recall_answered_ns or self.wiring.clock.now_ns()
+        self.wiring.inbox.put_state(Message(topic, payload, 0, 0, at_ns, True, self.epoch))
 
     def _settle(self) -> None:
         outbox, done = self.wiring.outbox, []
@@ -284,6 +290,10 @@ class Egress(Link):
 
 def _always() -> int:
     return ROWS_MAX
+
+
+def _nobody() -> None:
+    return None
 
 
 @lru_cache(maxsize=65_536)

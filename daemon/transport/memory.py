@@ -65,7 +65,10 @@ class MemoryTransport:
             if any(f.match(topic) is not None for f in self._recall):
                 now_ns = self._wiring.clock.now_ns()
                 message = Message(topic, payload, 0, 0, now_ns, retain=True, epoch=self._epoch)
-                self._wiring.inbox.put(message)
+                self._wiring.inbox.put_state(message)
+
+    def end_recall(self) -> None:
+        """It has ended."""
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
         """Replace the subscriptions; new ones get the retained messages that match."""

@@ -13,6 +13,7 @@ from daemon.messages import Message
 from daemon.transport.dialect import Dialect
 from daemon.transport.egress import Egress
 from daemon.transport.ingest import Ingest
+from daemon.transport.lane_check import lane_works
 from daemon.transport.port import Wiring
 
 _JOIN_S: Final = 8.0
@@ -28,7 +29,9 @@ class MqttTransport:
         self._ingest = Ingest(wiring, self._dialect)
         self._egress = Egress(wiring, self._dialect)
         self._never = threading.Event()
-        self._recalling = self._started = False
+        self._waits = False
+        """Whether the connection for messages is not to be made yet."""
+        self._egress.on_answer = self._open
 
     @property
     def connected(self) -> bool:
@@ -43,7 +46,7 @@ class MqttTransport:
     @property
     def alive(self) -> bool:
         """True while both threads run; `connected` says whether they have a connection."""
-        return (self._ingest.alive or self._recalling) and self._egress.alive
+        return (self._ingest.alive or self._waits) and self._egress.alive
 
     @property
     def beats(self) -> Mapping[str, Callable[[], int]]:
@@ -56,15 +59,22 @@ class MqttTransport:
         return self._egress.recalled
 
     def recall(self, filters: Sequence[str]) -> None:
-        """Fetch retained messages on the clean connection; the other waits for `subscribe`."""
-        self._recalling = True
+        """Fetch retained messages on the clean connection; the other waits for its answer.
+
+        So nothing waits in the inbox for states that cannot be asked for.
+        """
+        self._waits = True
         self._egress.recall(filters)
+
+    def end_recall(self) -> None:
+        """Take no more of them."""
+        self._egress.end_recall()
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._started = True
+        lane_works()  # asked once: both threads and the main one would play it at the same time
         self._egress.start()
-        if not self._recalling:
+        if not self._waits:
             self._ingest.start()
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
@@ -72,10 +82,6 @@ class MqttTransport:
         if self._wiring.canary_topic:
             filters = {**filters, self._wiring.canary_topic: 1}
         self._ingest.subscribe(filters)
-        if self._recalling and self._started:
-            self._egress.end_recall()
-            self._ingest.start()
-            self._recalling = False
 
     def ask_canary(self, payload: bytes) -> None:
         """Have the other connection publish it."""
@@ -121,6 +127,11 @@ class MqttTransport:
             link.ask_stop()
         for link in (self._ingest, self._egress):
             link.join(_JOIN_S)
+
+    def _open(self) -> None:
+        if self._waits:
+            self._waits = False
+            self._ingest.start()
 
     @staticmethod
     def _link(link: Ingest | Egress) -> dict[str, Any]:

@@ -72,11 +72,16 @@ class Transport(Protocol):
         ...
 
     def recall(self, filters: Sequence[str]) -> None:
-        """Before `start`: fetch these retained messages first.
+        """Before `start`: fetch these retained messages, for `Inbox.put_state`.
 
-        Nothing else arrives before the first `subscribe`: a broker that has kept messages for our
-        session would else send them before the states that they are to be judged by.
+        What is subscribed to may come meanwhile, and is stamped later than all of them. A broker
+        that has kept messages for our session sends them at once: they have to wait in the inbox
+        for the states that they are to be judged by.
         """
+        ...
+
+    def end_recall(self) -> None:
+        """Take no more of what `recall` asked for."""
         ...
 
     def start(self) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import datetime
 
 from daemon.transport.listener import Listener
+from tests.bench.measure import environment
 from tests.bench.paced import SETTLE_S, latency_of, paced
 from tests.bench.peer import Peer, frame
 from tests.bench.publisher import devices_of, hot_every
@@ -64,7 +65,9 @@ class Daemon:
         path.write_text(text.format(url=broker.url, qos=qos, state=state, http=http))
         self.log = (folder / f"daemon-{qos}.log").open("w+b")
         command = [sys.executable, "-m", module, "run", str(path), "--kernel-cache", str(CACHE)]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, cwd=ROOT)
+        self.process = subprocess.Popen(
+            command, stdout=self.log, stderr=self.log, cwd=ROOT, env=environment()
+        )
 
     def wait(self, broker, heard):
         peer, until = Peer(broker.port, "bench-probe"), time.monotonic() + START_S

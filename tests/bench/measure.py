@@ -4,6 +4,7 @@ CPU time of processes and threads comes from the scheduler in nanoseconds (`sche
 ticks of `/proc/<pid>/stat` are too coarse for runs of a second.
 """
 
+import os
 import platform
 import statistics
 import time
@@ -67,6 +68,12 @@ def threads_ns(pid):
     """CPU ns of each thread of a process so far, oldest thread first."""
     tasks = sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda path: int(path.name))
     return [int((task / "schedstat").read_text().split()[0]) for task in tasks]
+
+
+def environment():
+    """Of a daemon that is measured: what was compiled to bytecode is used and kept, as installed."""
+    left_out = ("PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
+    return {k: v for k, v in os.environ.items() if k not in left_out}
 
 
 def thread_ns(thread):

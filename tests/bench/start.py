@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipelines.ahead.store import machine
 from pipelines.jit import use_cache
-from tests.bench.measure import threads_ns
+from tests.bench.measure import environment, threads_ns
 from tests.mosquitto import Mosquitto
 
 CPU_MS_MAX, RSS_MB_MAX = 250, 60
@@ -37,12 +37,6 @@ pipelines:
 """
 LIBRARIES = "import numpy, orjson, yaml, pydantic, pydantic.main, pydantic.fields, paho.mqtt.client"
 LIMIT_S = 600
-
-
-def environment():
-    """As an installation runs: what was compiled to bytecode is used and kept."""
-    left_out = ("PYTHONDONTWRITEBYTECODE", "NUMBA_CACHE_DIR")
-    return {k: v for k, v in os.environ.items() if k not in left_out}
 
 
 def memory_mb(pid):
