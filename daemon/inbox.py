@@ -33,7 +33,8 @@ class Inbox:
         # Each number has one writer: no lock between the threads.
         self._received = self._states_received = 0
         self._put = self._states_put = self._taken = 0
-        self._bytes_in = self._states_bytes_in = self._bytes_out = 0
+        self._bytes_in = self._states_bytes_in = 0
+        self._bytes_out = self._states_bytes_out = 0
         ledger.watch(Count.MESSAGES_RECEIVED, lambda: self._received + self._states_received)
         ledger.watch(Gauge.INBOX_MESSAGES, lambda: len(self))
         ledger.watch(Gauge.INBOX_BYTES, self._bytes)
@@ -82,9 +83,12 @@ class Inbox:
         return True
 
     def put_state(self, message: Message) -> bool:
-        """The same for a state of ours from before, from the thread that alone brings such."""
+        """The same for a state of ours from before, from the thread that alone brings such.
+
+        There is room for them whatever else has come.
+        """
         self._states_received += 1
-        if not self.has_room():
+        if len(self._states) >= self.messages_max or self._states_bytes() >= self.bytes_max:
             self._ledger.count(Count.MESSAGES_REJECTED, reason=Reason.INBOX_FULL)
             return False
         self._states_bytes_in += len(message.payload) + len(message.topic)
@@ -112,6 +116,8 @@ class Inbox:
         taken = self._next_bulk(most) if bulk else _next_messages(queue, most)
         self._taken += len(taken)
         self._bytes_out += bytes_of(taken)
+        if queue is self._states:
+            self._states_bytes_out += bytes_of(taken)
         return taken
 
     def wait(self, wait_s: float) -> None:
@@ -128,6 +134,9 @@ class Inbox:
             self._bell.release()
 
     # --- inside --------------------------------------------------------------------------
+
+    def _states_bytes(self) -> int:
+        return self._states_bytes_in - self._states_bytes_out
 
     def _bytes(self) -> int:
         return self._bytes_in + self._states_bytes_in - self._bytes_out

@@ -100,15 +100,16 @@ def test_states_of_before_are_taken_first_and_alone_while_more_may_come():
     assert box.put_state(message(2, topic="state"))
     box.put(message(3))
     assert box.put_state(message(4, topic="state"))
-    assert not box.put_state(message(5, topic="state"))  # it is full
-    assert [m.arrival_ns for m in box.drain(9)] == [2, 4]
+    assert (box.put(message(5)), box.has_room()) == (False, False)
+    assert [box.put_state(message(n, topic="state")) for n in (7, 8, 9)] == [True, True, False]
+    assert [m.arrival_ns for m in box.drain(9)] == [2, 4, 7, 8]
     assert (box.drain(9), len(box), box.has_room()) == ([], 2, True)
     box.states_only = False
     assert box.put_state(message(6, topic="state"))
     assert [[m.arrival_ns for m in box.drain(9)] for _ in range(3)] == [[6], [1, 3], []]
-    assert ledger.value(Count.MESSAGES_REJECTED, reason="inbox_full") == 1
-    ledger.count(Count.MESSAGES_ACCEPTED, 5)
-    assert (ledger.balance(), ledger.total(Count.MESSAGES_RECEIVED)) == ([], 6)
+    assert ledger.value(Count.MESSAGES_REJECTED, reason="inbox_full") == 2
+    ledger.count(Count.MESSAGES_ACCEPTED, 7)
+    assert (ledger.balance(), ledger.total(Count.MESSAGES_RECEIVED)) == ([], 9)
     assert ledger.value(Gauge.INBOX_BYTES) == 0
 
 
