@@ -24,7 +24,7 @@ from pipelines.numerics import (
     slot,
 )
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
-from pipelines.primitives import fetched
+from pipelines.primitives import fetched, moved
 
 
 class Rolling(Params):
@@ -77,7 +77,6 @@ class Rolling(Params):
         return self
 
 
-ONE = np.uint64(1)
 AHEAD = 8  # rows between asking for the memory of a series and using it
 MEAN, SUM, MIN, MAX, STD, VAR, MEDIAN, QUANTILE, RANGE, COUNT, FIRST, SLOPE = range(12)
 NONE, STEP, LINEAR = range(3)
@@ -191,22 +190,18 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
         return
     for p in range(oldest, keep - 1):
         n -= 1
-        for m in range(np.uint64(place(order, n + 1, x[slot(p, width)])), np.uint64(n)):
-            order[m] = order[m + ONE]
+        low = place(order, n + 1, x[slot(p, width)])
+        moved(order, low, low + 1, n - low)
     value = x[slot(newest, width)]
     to = place(order, n, value)
     hole = n
     if keep > oldest:
         hole = place(order, n, x[slot(keep - 1, width)])
-    if hole < to:
-        to -= 1
-        # Slots are never negative; telling numba so lets LLVM move several at a time.
-        for m in range(np.uint64(hole), np.uint64(to)):
-            order[m] = order[m + ONE]
-    else:
-        top = np.uint64(hole)
-        for m in range(np.uint64(hole - to)):
-            order[top - m] = order[top - m - ONE]
+    # Which way numbers move is anybody's guess: no branch waits for it.
+    down = int(hole < to)
+    to -= down
+    begin = min(hole, to)
+    moved(order, begin + 1 - down, begin + down, max(hole, to) - begin)
     order[to] = value
 
 
