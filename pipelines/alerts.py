@@ -21,6 +21,7 @@ from config.params import Params
 from pipelines.batch import BAD, F8, GOOD, I8, U1, Batch
 from pipelines.jit import inlined, kernel
 from pipelines.operator import Operator, column, rows_of
+from pipelines.resting import at_rest
 
 NORMAL, PENDING, ACTIVE = range(3)
 RAISED, CLEARED, WORSENED, LEVELLED, FLAPPING, STEADY = range(1, 7)
@@ -276,31 +277,6 @@ def _watch(s: int, t: int, state: State, out: Batch) -> None:
         _unsteady(s, t, state, out)
 
 
-@inlined
-def rests(s: int, state: State, params: Any) -> bool:
-    """Whether nothing that has been is of account: the next value decides by itself."""
-    flaps = params.flapping[params.row[s]] == 1 and state.changes[s] | state.shown[s] != 0
-    return state.phase[s] | state.unknown[s] == 0 and not flaps
-
-
-@inlined
-def _at_rest(first: int, batch: Batch, state: State, params: Any) -> int:
-    """The next row, from `first` on, that is not of a series at rest, or does not leave it so.
-
-    Most rows do, and nothing but `last` is to be kept of them.
-    """
-    i, n = first, batch.series.size
-    while i < n:
-        s, x = batch.series[i], batch.value[i]
-        p = params.row[s]
-        within = batch.quality[i] == GOOD and params.floor[p] <= x <= params.ceiling[p]
-        if not within or not rests(s, state, params):
-            break
-        state.last[s] = x
-        i += 1
-    return i
-
-
 @kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Move the state of each series with its samples; a row of `out` for each change.
@@ -311,7 +287,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     """
     i = first - 1
     while True:
-        i = _at_rest(i + 1, batch, state, params)
+        i = at_rest(i + 1, batch, state, params)
         if i == batch.series.size:
             break
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]

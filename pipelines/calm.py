@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.alerts import ACTIVE, FINITE, State, rests
+from pipelines.alerts import ACTIVE, FINITE, State
 from pipelines.batch import F8, I4, I8, U1
 from pipelines.each import by_address
 from pipelines.jit import inlined, kernel
 from pipelines.primitives import loaded
+from pipelines.resting import rests
 from pipelines.runner import StepRunner
 
 

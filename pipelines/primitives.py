@@ -60,6 +60,36 @@ def fetched(typing: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
     return place(array, place), fetch
 
 
+def _moved(typing: Any, array: Any, to: Any, since: Any, n: Any) -> Any:  # noqa: ARG001
+    def move(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        from llvmlite import ir  # noqa: PLC0415
+        from numba.core.cgutils import get_or_insert_function  # noqa: PLC0415
+
+        made, byte = context.make_array(signature.args[0])(context, builder, args[0]), ir.IntType(8)
+        size, flag, pointer = ir.IntType(64), ir.IntType(1), byte.as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, size, flag])
+        called = get_or_insert_function(builder.module, kind, "llvm.memmove.p0.p0.i64")  # type: ignore[no-untyped-call]
+        ends = [builder.bitcast(builder.gep(made.data, [at]), pointer) for at in args[1:3]]
+        builder.call(called, [*ends, builder.mul(args[3], made.itemsize), flag(0)])
+        return args[1]
+
+    from numba import types  # noqa: PLC0415
+
+    return types.int64(array, *[types.int64] * 3), move
+
+
+def _move(array: Any, to: int, since: int, n: int) -> None:
+    array[to : to + n] = array[since : since + n].copy()
+
+
+moved = Primitive(_moved, _move)
+"""(array, to, since, n): let n elements that begin at `since` begin at `to`, as they were.
+
+A loop that does it is left after some other number of elements each time, which costs more than
+to move them.
+"""
+
+
 def _word(typing: Any, data: Any, place: Any) -> Any:  # noqa: ARG001
     def load(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         from llvmlite import ir  # noqa: PLC0415

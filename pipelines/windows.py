@@ -23,19 +23,24 @@ def chosen(sets: Sequence[tuple[str, ...]]) -> I8:
     return np.array([[known.index(name) for name in stats] for stats in sets], np.int64)
 
 
+def with_squares(sets: Sequence[tuple[str, ...]]) -> I8:
+    """(R,) whether any of the statistics that each set of parameters names is about squares."""
+    return np.array([not {"std", "var"}.isdisjoint(stats) for stats in sets], np.int64)
+
+
 @kernel
-def count_in(state: Any, s: int, k: int, x: float, quality: int) -> None:
-    """Count a sample of series `s` in its window at slot `k`."""
-    if state.samples[s, k] == 0:
+def count_in(state: Any, s: int, k: int, x: float, quality: int, squares: int) -> None:
+    """Count a sample of series `s` in its window at slot `k`; `squares`: 0 for a window without."""
+    samples = state.samples[s, k]
+    if samples == 0:
         state.total[s, k], state.lost[s, k] = 0.0, 0.0
         state.mean[s, k], state.m2[s, k] = 0.0, 0.0
         state.low[s, k], state.high[s, k], state.begin[s, k] = x, x, x
         state.quality[s, k] = GOOD
-    state.samples[s, k] += 1
+    state.samples[s, k] = samples + 1
     state.total[s, k], state.lost[s, k] = added(state.total[s, k], state.lost[s, k], x)
-    state.mean[s, k], state.m2[s, k] = joined(
-        state.mean[s, k], state.m2[s, k], state.samples[s, k], x
-    )
+    if squares != 0:
+        state.mean[s, k], state.m2[s, k] = joined(state.mean[s, k], state.m2[s, k], samples + 1, x)
     state.low[s, k] = min(state.low[s, k], x)
     state.high[s, k] = max(state.high[s, k], x)
     state.end[s, k] = x

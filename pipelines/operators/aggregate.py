@@ -15,7 +15,7 @@ from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import SINGLE, Makes, Operator, column, rows_of
 from pipelines.series import NEVER
-from pipelines.windows import Stat, chosen, count_in, stat_of
+from pipelines.windows import Stat, chosen, count_in, stat_of, with_squares
 
 OVERLAP_MAX: Final = 60
 
@@ -23,7 +23,7 @@ OVERLAP_MAX: Final = 60
 class Aggregate(Params):
     """Which windows, and what is told about them."""
 
-    EXTRA_ROWS: ClassVar = ("overlap", "chosen", *ZONE_ROWS)
+    EXTRA_ROWS: ClassVar = ("overlap", "chosen", "squares", *ZONE_ROWS)
 
     size: Duration = Field(
         gt=0, description="Length of a window; windows begin at whole multiples since 1970 began."
@@ -74,10 +74,11 @@ class Aggregate(Params):
 
     @classmethod
     def extra_rows(cls, sets: Sequence["Aggregate"]) -> dict[str, Any]:
-        """Arrays overlap (R,), chosen (R, k): which number is in which column of `fields`; zones."""
+        """Arrays overlap, squares (R,), chosen (R, k): see `pipelines.windows`; zones."""
         return {
             "overlap": np.array([p.overlap for p in sets], np.int64),
             "chosen": chosen([p.stats for p in sets]),
+            "squares": with_squares([p.stats for p in sets]),
             **tables([p.tz for p in sets]),
         }
 
@@ -114,7 +115,7 @@ def close(s: int, until: int, state: State, params: Any, out: Batch) -> None:
     for w in range(
         max(state.shut[s], state.ahead[s] - overlap + 1), min(until, state.ahead[s] + 1)
     ):
-        k = w % overlap
+        k = w % overlap if overlap > 1 else 0
         if state.samples[s, k] == 0:
             continue
         start_ns = w * hop + params.offset[p]
@@ -146,21 +147,24 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     first known sample of the series, BAD where value is NaN. A sample for closed windows is left
     out of those and counted once in `late`. |x| > 1e150 is not known; such samples count nowhere.
     """
+    of, size, hop, overlap, offset, squares = -1, 0, 0, 0, 0, 0
     for i in range(first, batch.series.size):
-        s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
-        if not abs(x) <= LARGEST or batch.quality[i] == BAD:
+        s, t, x, quality = batch.series[i], batch.t_ns[i], batch.value[i], batch.quality[i]
+        if not abs(x) <= LARGEST or quality == BAD:
             continue
         p = params.row[s]
+        if p != of:  # most series share their windows
+            of, size, overlap, squares = p, params.size[p], params.overlap[p], params.squares[p]
+            hop, offset = params.hop[p] if params.hop[p] > 0 else size, params.offset[p]
         shown = local(t, p, params.zone_at, params.zone_ahead)
-        size, overlap, since = params.size[p], params.overlap[p], shown - params.offset[p]
-        hop = params.hop[p] if params.hop[p] > 0 else size
         # Most samples are in the window of the one before: that needs no division.
-        into = since - state.ahead[s] * hop
-        at = state.begun[s] == 1 and overlap == 1 and state.shut[s] == state.ahead[s]
-        if at and 0 <= into < size:
-            count_in(state, s, 0, x, batch.quality[i])
+        since, ahead = shown - offset, state.ahead[s]
+        into = since - ahead * hop
+        if overlap == 1 and 0 <= into < size and state.begun[s] == 1 and state.shut[s] == ahead:
+            count_in(state, s, 0, x, quality, squares)
             continue
-        newest, oldest = since // hop, (since - size) // hop + 1
+        newest = since // hop
+        oldest = (since - size) // hop + 1 if overlap > 1 else newest
         if state.begun[s] == 0:
             state.begun[s] = 1
             state.born_ns[s] = shown
@@ -171,8 +175,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             state.late[0] += 1
         state.ahead[s] = max(state.ahead[s], newest)
         for w in range(max(oldest, state.shut[s]), newest + 1):
-            k = w % overlap
-            count_in(state, s, k, x, batch.quality[i])
+            count_in(state, s, w % overlap if overlap > 1 else 0, x, quality, squares)
     return batch.series.size
 
 

@@ -110,7 +110,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             k = w % overlap
             if state.samples[s, k] == 0:
                 state.start_ns[s, k] = t
-            count_in(state, s, k, x, batch.quality[i])
+            count_in(state, s, k, x, batch.quality[i], 1)
             if state.samples[s, k] == n:
                 tell(state, s, k, state.start_ns[s, k], t, params.chosen[p], out)
         state.seen[s] = at + 1

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from config.params import Params
 from config.units import Duration
-from pipelines.batch import BAD, F8, I8, Batch
+from pipelines.batch import BAD, F8, I8, Batch, handed_on
 from pipelines.jit import kernel
 from pipelines.numerics import LARGEST
 from pipelines.operator import Makes, Operator, column, rows_of
@@ -48,31 +48,31 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     without `bias_correct` m = x at the first, then m = d m + (1 - d) x with d = 2^(-time since
     the last known sample / halflife). |x| > 1e150 is not known; such samples give NaN.
     """
-    n = out.count[0]
-    for i in range(first, batch.series.size):
+    n, last = out.count[0] - first, batch.series.size
+    gap, of, decay = 0, -1, 1.0
+    for i in range(first, last):
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
-        known = abs(x) <= LARGEST and batch.quality[i] != BAD
-        if known:
-            p, weight = params.row[s], state.weight[s]
+        y, quality = np.nan, batch.quality[i]
+        if abs(x) <= LARGEST and quality != BAD:
+            p, weight, y = params.row[s], state.weight[s], x
             if weight == 0:
-                state.mean[s] = x
-                state.weight[s] = 1.0
+                weight = 1.0
             else:
-                decay = math.exp(-LN2 * (t - state.last_ns[s]) / params.halflife[p])
+                if t - state.last_ns[s] != gap or p != of:  # most series send at one pace
+                    gap, of = t - state.last_ns[s], p
+                    decay = math.exp(-LN2 * gap / params.halflife[p])
+                y = state.mean[s]
                 if params.bias_correct[p] == 1:
                     weight = weight * decay + 1.0
-                    state.weight[s] = weight
-                    state.mean[s] += (x - state.mean[s]) / weight
+                    y += (x - y) / weight
                 else:
-                    state.mean[s] += (x - state.mean[s]) * (1.0 - decay)
-            state.last_ns[s] = t
-        out.series[n] = s
-        out.t_ns[n] = t
-        out.start_ns[n] = batch.start_ns[i]
-        out.value[n] = state.mean[s] if known else np.nan
-        out.quality[n] = batch.quality[i] if known else BAD
-        n += 1
-    out.count[0] = n
+                    y += (x - y) * (1.0 - decay)
+            state.mean[s], state.weight[s], state.last_ns[s] = y, weight, t
+        else:
+            quality = BAD
+        out.value[n + i], out.quality[n + i] = y, quality
+    handed_on(batch, first, last, out, n + first)
+    out.count[0] = n + last
     return batch.series.size
 
 

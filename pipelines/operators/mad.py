@@ -6,19 +6,19 @@ import numpy as np
 from pydantic import Field
 
 from config.params import Span, Window
-from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.batch import BAD, F8, I8, U1, Batch, handed_on
 from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import inlined, kernel
-from pipelines.numerics import LARGEST, slot, taken_in
+from pipelines.numerics import FEW, LARGEST, after, slot, taken_in
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
-from pipelines.primitives import fetched
+from pipelines.primitives import fetched, moved
 
 ONE: Final = np.uint64(1)
 AHEAD: Final = 8
 """Rows between asking for the memory of a series and using it."""
 NEAR: Final = 128
-LINE: Final = 8
-"""Numbers of a window that are asked for, and how many come at a time."""
+LINE: Final = 16
+"""Numbers of a window that are asked for, and how many come at a time: lines do by two."""
 NO_GAP: Final = np.iinfo(np.int64).max
 
 NORMAL_SCALE: Final = 1.4826022185056018
@@ -77,56 +77,38 @@ Rows = rows_of(Mad)
 
 
 @kernel
-def after(ordered: F8, n: int, x: float) -> int:
-    """How many of the first n numbers of one row are not above `x`."""
-    low, high = 0, n
-    while low < high:
-        middle = (low + high) >> 1
-        if ordered[middle] <= x:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
 def leave(ordered: F8, n: int, x: float) -> None:
     """Take one `x` out of the first n numbers of one row; of equals the last, to move fewest."""
-    # Slots are never negative; telling numba so lets LLVM move several at a time.
-    for m in range(np.uint64(after(ordered, n, x)), np.uint64(n)):
-        ordered[m - ONE] = ordered[m]
+    low = after(ordered, n, x)
+    moved(ordered, low - 1, low, n - low)
 
 
 @kernel
 def enter(ordered: F8, n: int, x: float) -> None:
     """Put `x` among the first n numbers of one row, after those that equal it."""
     low = after(ordered, n, x)
-    for m in range(np.uint64(n), np.uint64(low), -1):
-        ordered[m] = ordered[m - ONE]
+    moved(ordered, low + 1, low, n - low)
     ordered[low] = x
 
 
-@kernel
-def exchange(ordered: F8, n: int, gap: int, x: float) -> None:
-    """Put `x` among n ascending numbers of one row that leave out slot `gap`, and close that."""
-    low = after(ordered, n + 1 if gap < n else n, x)
-    if low > gap:
-        for m in range(np.uint64(gap) + ONE, np.uint64(low)):
-            ordered[m - ONE] = ordered[m]
-        ordered[low - 1] = x
-    else:
-        for m in range(np.uint64(gap), np.uint64(low), -1):
-            ordered[m] = ordered[m - ONE]
-        ordered[low] = x
+@inlined
+def exchange(ordered: F8, gap: int, low: int, x: float) -> None:
+    """Put `x` after the first `low` ascending numbers of one row, in place of that in slot `gap`."""
+    # Which way numbers move is anybody's guess: no branch waits for it.
+    down = int(low > gap)
+    to = low - down
+    begin = min(gap, to)
+    moved(ordered, begin + 1 - down, begin + down, max(gap, to) - begin)
+    ordered[to] = x
 
 
-@kernel
+@inlined
 def ranked(ordered: F8, i: int, gap: int) -> float:
     """The i-th of ascending numbers that leave out slot `gap`."""
     return float(ordered[i + 1] if i >= gap else ordered[i])
 
 
-@kernel
+@inlined
 def middle_and_spread(ordered: F8, n: int, gap: int = NO_GAP) -> tuple[float, float]:
     """Median and scaled median absolute deviation of the first n > 0 numbers of one row.
 
@@ -140,13 +122,23 @@ def middle_and_spread(ordered: F8, n: int, gap: int = NO_GAP) -> tuple[float, fl
         median = (ranked(ordered, half - 1, gap) + median) / 2
     rank = (n - 1) // 2
     low, high = max(0, rank - (n - half)), min(rank, half)
-    while low < high:
+    while high - low > FEW:
         middle = (low + high) >> 1
         below = median - ranked(ordered, half - 1 - middle, gap)
         if below < ranked(ordered, half + rank - middle - 1, gap) - median:
             low = middle + 1
         else:
             high = middle
+    # Some more than there are to compare, which do not count: several at once, and none alone.
+    begin, end = half - high, np.uint64(half - low)
+    more = min(begin + ((high - low + 3) & -4), ordered.size - rank - 1)
+    for m in range(np.uint64(begin), np.uint64(more)):
+        far = m + np.uint64(rank)
+        below, beside = ordered[m], ordered[m + ONE]
+        above, further = ordered[far], ordered[far + ONE]
+        below = beside if m >= np.uint64(gap) else below
+        above = further if far >= np.uint64(gap) else above
+        low += (median - below < above - median) & (m < end)
     high = rank - low
     below = median - ranked(ordered, half - 1 - low, gap) if low < half else np.inf
     above = ranked(ordered, half + high, gap) - median if half + high < n else np.inf
@@ -187,9 +179,9 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     (clip) or nothing (freeze). |x| > 1e150 is not known.
     With `false_alarms`, k is the limit of `pipelines.budget`, a field; the score is over k.
     """
-    n, width = out.count[0], state.x.shape[1]
-    for i in range(first, batch.series.size):
-        if i + AHEAD < batch.series.size:
+    n, width, last = out.count[0] - first, state.x.shape[1], batch.series.size
+    for i in range(first, last):
+        if i + AHEAD < last:
             ask_for(batch.series[i + AHEAD], state, params)
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p, score, median, reach = params.row[s], np.nan, np.nan, np.nan
@@ -205,23 +197,21 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                     keep += 1
             if newest - keep >= width:
                 if state.ring_fixed[0] == 0:
-                    out.count[0] = n
-                    return i
+                    last = i
+                    break
                 state.truncated[0] += newest - keep - width + 1
                 keep = newest - width + 1
             if params.false_alarms[p] > 0:
                 k = limit_now(state.peaks[s], params.theory[p], params.false_alarms[p], t)
-            size = newest - oldest
             for j in range(oldest, keep - 1):
-                leave(state.ordered[s], size, state.x[s, slot(j, width)])
-                size -= 1
-            gap = size
+                leave(state.ordered[s], newest - j, state.x[s, slot(j, width)])
+            size = newest - max(oldest, keep - 1)
+            gap, low = size, after(state.ordered[s], size, x)
             if keep > oldest:
                 # The last to leave gives its place to the one that comes, which moves fewest.
                 gap = after(state.ordered[s], size, state.x[s, slot(keep - 1, width)]) - 1
                 size -= 1
-            state.first[s] = keep
-            learned = x
+            state.first[s], learned = keep, x
             if size >= params.min_samples[p]:
                 median, mad = middle_and_spread(state.ordered[s], size, gap)
                 mad = max(mad, params.min_mad[p], params.min_mad_share[p] * abs(median))
@@ -231,21 +221,23 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 if params.false_alarms[p] > 0:
                     score = note(state.peaks[s], params.theory[p], params.false_alarms[p], score)
             if np.isfinite(learned):
-                exchange(state.ordered[s], size, gap, learned)
+                if learned != x:  # seldom, so that nothing waits for the score
+                    low = after(state.ordered[s], size + 1 if gap < size else size, learned)
+                exchange(state.ordered[s], gap, low, learned)
                 if params.window_n[p] == 0:
                     state.t_ns[s, slot(newest, width)] = t
                 state.x[s, slot(newest, width)], state.seen[s] = learned, newest + 1
             elif keep > oldest:
                 leave(state.ordered[s], size + 1, state.x[s, slot(keep - 1, width)])
-        out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
-        out.value[n], out.quality[n] = score, batch.quality[i] if np.isfinite(score) else BAD
-        out.fields[n, 0], out.fields[n, 1] = x if known else np.nan, median
-        out.fields[n, 2], out.fields[n, 3] = median - reach, median + reach
+        row = n + i
+        out.value[row], out.quality[row] = score, batch.quality[i] if np.isfinite(score) else BAD
+        out.fields[row, 0], out.fields[row, 1] = x if known else np.nan, median
+        out.fields[row, 2], out.fields[row, 3] = median - reach, median + reach
         if params.false_alarms[p] > 0:
-            out.fields[n, 4] = k if known else np.nan
-        n += 1
-    out.count[0] = n
-    return batch.series.size
+            out.fields[row, 4] = k if known else np.nan
+    handed_on(batch, first, last, out, n + first)
+    out.count[0] = n + last
+    return last
 
 
 OPERATOR = Operator(

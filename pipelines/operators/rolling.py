@@ -3,13 +3,14 @@
 There is no `last`: a window that ends with the sample in hand has that very sample as its last.
 """
 
-from typing import Any, Literal, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from config.params import Params, Window
-from pipelines.batch import BAD, F8, I8, U1, Batch
+from pipelines.batch import BAD, F8, I8, U1, Batch, handed_on
 from pipelines.jit import inlined, kernel
 from pipelines.numerics import (
     COLLAPSE,
@@ -24,11 +25,13 @@ from pipelines.numerics import (
     slot,
 )
 from pipelines.operator import GROWING, RING, SINGLE, Makes, Operator, column, rows_of
-from pipelines.primitives import fetched
+from pipelines.primitives import fetched, moved
 
 
 class Rolling(Params):
     """Which number, over which window."""
+
+    EXTRA_ROWS: ClassVar = ("by_sums",)
 
     stat: Literal[
         "mean", "sum", "min", "max", "std", "var", "median", "quantile", "range", "count", "first",
@@ -76,8 +79,15 @@ class Rolling(Params):
             )
         return self
 
+    @classmethod
+    def extra_rows(cls, sets: Sequence["Rolling"]) -> dict[str, Any]:
+        """Array by_sums (R,): whether `_by_sums` is for full windows of each set."""
+        stats = ("mean", "sum", "std", "var")
+        most = [p.window.n if p.stat in stats else 0 for p in sets]
+        fits = [n > 1 and n >= p.min_samples for n, p in zip(most, sets, strict=True)]
+        return {"by_sums": np.array(fits, np.int64)}
 
-ONE = np.uint64(1)
+
 AHEAD = 8  # rows between asking for the memory of a series and using it
 MEAN, SUM, MIN, MAX, STD, VAR, MEDIAN, QUANTILE, RANGE, COUNT, FIRST, SLOPE = range(12)
 NONE, STEP, LINEAR = range(3)
@@ -104,7 +114,7 @@ class State(NamedTuple):
 Rows = rows_of(Rolling)
 
 
-@kernel
+@inlined
 def slid_sums(
     x: F8, oldest: int, keep: int, newest: int, sums: F8, churn: I8, s: int, stat: int, ddof: int
 ) -> float:
@@ -191,22 +201,18 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
         return
     for p in range(oldest, keep - 1):
         n -= 1
-        for m in range(np.uint64(place(order, n + 1, x[slot(p, width)])), np.uint64(n)):
-            order[m] = order[m + ONE]
+        low = place(order, n + 1, x[slot(p, width)])
+        moved(order, low, low + 1, n - low)
     value = x[slot(newest, width)]
     to = place(order, n, value)
     hole = n
     if keep > oldest:
         hole = place(order, n, x[slot(keep - 1, width)])
-    if hole < to:
-        to -= 1
-        # Slots are never negative; telling numba so lets LLVM move several at a time.
-        for m in range(np.uint64(hole), np.uint64(to)):
-            order[m] = order[m + ONE]
-    else:
-        top = np.uint64(hole)
-        for m in range(np.uint64(hole - to)):
-            order[top - m] = order[top - m - ONE]
+    # Which way numbers move is anybody's guess: no branch waits for it.
+    down = int(hole < to)
+    to -= down
+    begin = min(hole, to)
+    moved(order, begin + 1 - down, begin + down, max(hole, to) - begin)
     order[to] = value
 
 
@@ -261,6 +267,51 @@ def ask_for(s: int, state: State, params: Any) -> None:
         fetched(state.t_ns, oldest)
 
 
+@inlined
+def _by_sums(first: int, batch: Batch, state: State, params: Any, out: Batch, n: int) -> int:
+    """The next row, from `first` on, that is more than one sample for another in a full window.
+
+    Of others mean, sum, std and var follow from `sums`: most rows are such, and a loop of little
+    code is through with more of them at once. Row i goes to row n + i of `out`.
+    """
+    i, last, width = first, batch.series.size, state.x.shape[1]
+    of, window, stat, ddof = -1, 0, 0, 0
+    while i < last:
+        if i + AHEAD < last:
+            ask_for(batch.series[i + AHEAD], state, params)
+        s, x, quality = batch.series[i], batch.value[i], batch.quality[i]
+        if params.row[s] != of:
+            of = params.row[s]
+            if params.by_sums[of] == 0:
+                break
+            window, stat, ddof = params.window_n[of], params.stat[of], params.ddof[of]
+        oldest, newest = state.first[s], state.seen[s]
+        full = newest - oldest == window and state.churn[s] + 1 < window
+        if not full or quality == BAD or not abs(x) <= LARGEST:
+            break
+        a, b = state.sums[s, 0], state.sums[s, 1]
+        left, y = state.x[s, slot(oldest, width)], np.nan
+        if stat in (STD, VAR):
+            before = b
+            a, b = parted(a, b, window - 1, left)
+            if b < COLLAPSE * before:
+                break
+            a, b = joined(a, b, window, x)
+            y = b / (window - ddof)
+            y = np.sqrt(y) if stat == STD else y
+        else:
+            a, b = added(a, b, -left)
+            a, b = added(a, b, x)
+            y = (a + b) / (1 if stat == SUM else window)
+        state.sums[s, 0], state.sums[s, 1] = a, b
+        state.x[s, slot(newest, width)] = x
+        state.churn[s] += 1
+        state.first[s], state.seen[s] = oldest + 1, newest + 1
+        out.value[n + i], out.quality[n + i] = y, quality if np.isfinite(y) else BAD
+        i += 1
+    return i
+
+
 @kernel
 def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int:
     """Take each known sample into the window of its series and give out the statistic.
@@ -274,10 +325,12 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     count, nor does that between two samples more than D apart; x where no time is left. |x| > 1e150
     is not known; a sample that is not known gives NaN and stays out of the window.
     """
-    n, width, sums = out.count[0], state.x.shape[1], state.sums
-    for i in range(first, batch.series.size):
-        if i + AHEAD < batch.series.size:
-            ask_for(batch.series[i + AHEAD], state, params)
+    n, width, sums, last = out.count[0] - first, state.x.shape[1], state.sums, batch.series.size
+    i = first - 1
+    while True:
+        i = _by_sums(i + 1, batch, state, params, out, n)
+        if i >= last:
+            break
         s, t, x = batch.series[i], batch.t_ns[i], batch.value[i]
         p, y = params.row[s], np.nan
         if abs(x) <= LARGEST and batch.quality[i] != BAD:
@@ -293,8 +346,8 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
             # One slot stays free: what leaves is still needed when the new sample is in.
             if newest - keep >= width - 1:
                 if state.ring_fixed[0] == 0:
-                    out.count[0] = n
-                    return i
+                    last = i
+                    break
                 state.truncated[0] += newest - keep - width + 2
                 keep = newest - width + 2
             times, ring, order = state.t_ns[s], state.x[s], state.order[s]
@@ -323,12 +376,11 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
                 y = in_order(order, samples, 0.5 if stat == MEDIAN else params.q[p])
             state.first[s], state.seen[s] = keep, newest + 1
             y = y if samples >= params.min_samples[p] else np.nan
-        out.series[n], out.t_ns[n], out.start_ns[n] = s, t, batch.start_ns[i]
-        out.value[n] = y
-        out.quality[n] = batch.quality[i] if np.isfinite(y) else BAD
-        n += 1
-    out.count[0] = n
-    return batch.series.size
+        out.value[n + i] = y
+        out.quality[n + i] = batch.quality[i] if np.isfinite(y) else BAD
+    handed_on(batch, first, last, out, n + first)
+    out.count[0] = n + last
+    return last
 
 
 def _makes(params: Rolling) -> Makes:

@@ -90,7 +90,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         if state.samples[s, 0] == 0:
             state.start_ns[s] = t
         state.last_ns[s] = t
-        count_in(state, s, 0, x, batch.quality[i])
+        count_in(state, s, 0, x, batch.quality[i], 1)
     return batch.series.size
 
 

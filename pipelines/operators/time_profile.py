@@ -182,7 +182,7 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
         elif t < state.start_ns[s] or state.samples[s, NOW] == 0:
             state.late[0] += 1
             continue
-        count_in(state, s, NOW, x, batch.quality[i])
+        count_in(state, s, NOW, x, batch.quality[i], 1)
     return batch.series.size
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from config.params import Params
-from pipelines.batch import BAD, F8, U1, Batch
+from pipelines.batch import BAD, F8, U1, Batch, handed_on
 from pipelines.jit import kernel
 from pipelines.operator import Makes, Operator, column, rows_of
 
@@ -47,30 +47,33 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     `max_step` from the last valid one; an invalid value becomes NaN (mark), vanishes (drop) or
     moves to the limit it broke (clip) and then counts as valid. Valid ones keep their quality.
     """
-    n = out.count[0]
-    for i in range(first, batch.series.size):
-        s, x = batch.series[i], batch.value[i]
-        p = params.row[s]
-        action = params.action[p]
-        if action == CLIP and np.isfinite(x):
-            # A limit that is not given is NaN, and changes nothing as the second argument.
-            x = min(max(x, params.min[p]), params.max[p])
-        # Comparisons with NaN are false: a limit that is not given rejects nothing.
-        bad = not np.isfinite(x) or batch.quality[i] == BAD
-        bad = bad or x < params.min[p] or x > params.max[p]
-        if not bad and state.known[s] == 1 and abs(x - state.last[s]) > params.max_step[p]:
-            bad = True
-        if bad and action == DROP:
-            continue
-        if not bad:
-            state.last[s] = x
-            state.known[s] = 1
-        out.series[n] = s
-        out.t_ns[n] = batch.t_ns[i]
-        out.start_ns[n] = batch.start_ns[i]
-        out.value[n] = np.nan if bad else x
-        out.quality[n] = BAD if bad else batch.quality[i]
-        n += 1
+    n, begin, last = out.count[0], first, batch.series.size
+    of, action, low, high, most = -1, MARK, np.nan, np.nan, np.nan
+    while begin < last:
+        i = begin
+        while i < last:
+            s, x, quality = batch.series[i], batch.value[i], batch.quality[i]
+            if params.row[s] != of:  # most series share their limits
+                of = params.row[s]
+                action, low, high = params.action[of], params.min[of], params.max[of]
+                most = params.max_step[of]
+            if action == CLIP and np.isfinite(x):
+                # A limit that is not given is NaN, and changes nothing as the second argument.
+                x = min(max(x, low), high)
+            # Comparisons with NaN are false: a limit that is not given rejects nothing.
+            bad = not np.isfinite(x) or quality == BAD or x < low or x > high
+            if not bad and most > 0 and state.known[s] == 1:
+                bad = abs(x - state.last[s]) > most
+            if bad:
+                if action == DROP:
+                    break
+                x, quality = np.nan, BAD
+            else:
+                state.last[s], state.known[s] = x, 1
+            out.value[n + i - begin], out.quality[n + i - begin] = x, quality
+            i += 1
+        handed_on(batch, begin, i, out, n)
+        n, begin = n + i - begin, i + 1
     out.count[0] = n
     return batch.series.size
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.numerics import after
 from pipelines.operators.mad import NORMAL_SCALE, exchange, middle_and_spread
 from tests.operators.one_step import feed, runner
 
@@ -139,5 +140,6 @@ def test_one_value_takes_the_place_of_another_in_order(values, data):
         spread = np.median(np.abs(rest - np.median(rest))) * NORMAL_SCALE
         assert got == pytest.approx((np.median(rest), spread))
     x = data.draw(st.integers(-4, 4), "comes")
-    exchange(row, n, gap, float(x))
+    low = after(row, n + 1 if gap < n else n, float(x))
+    exchange(row, gap, low, float(x))
     assert row[: n + 1].tolist() == sorted([*rest, x])
