@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pipelines.batch import take
-from pipelines.operator import GROWING, RING, SINGLE, columns, load_all
+from pipelines.batch import BAD, take
+from pipelines.numerics import LARGEST
+from pipelines.operator import GROWING, RING, SINGLE, Makes, columns, load_all
 from tests import operator_bounds
 from tests.operator_runs import (
     Case,
@@ -132,6 +133,29 @@ def test_time_does_not_go_back_within_a_series(case):
     same = out.series[1:] == out.series[:-1]
     assert (np.diff(out.t_ns)[same] >= 0).all()
     assert (out.start_ns <= out.t_ns).all()
+
+
+@every_case
+def test_values_are_what_it_says_it_makes(case):
+    for one in (case._replace(sets=(params,)) for params in case.sets):
+        made = one.traffic(12)
+        assert_makes(one.operator.makes_of(one.sets), made, run(one, made))
+
+
+def assert_makes(makes, made, out):
+    batch = made.batch
+    for s in range(made.series if makes != Makes.OTHER else 0):
+        known = (batch.series == s) & (batch.quality != BAD) & (abs(batch.value) <= LARGEST)
+        values, rows = batch.value[known], take(out, np.flatnonzero(out.series == s))
+        told = rows.value[np.isfinite(rows.value)]
+        if makes == Makes.SAME:
+            assert np.isin(told, values).all()
+        elif makes == Makes.BETWEEN and told.size:
+            assert values.min() - 1e-6 <= told.min()
+            assert told.max() <= values.max() + 1e-6
+        elif makes == Makes.LATER:
+            last_ns = max([batch.t_ns[known].max(initial=0), *[t[s] for _, t in made.ticks]])
+            assert (rows.t_ns <= last_ns).all()
 
 
 @every_case

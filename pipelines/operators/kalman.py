@@ -99,6 +99,10 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     return batch.series.size
 
 
+def _makes(params: Kalman) -> Makes:
+    return Makes.BETWEEN if params.model == "level" else Makes.OTHER
+
+
 OPERATOR = Operator(
     name="kalman",
     summary="Smooths by how fast the value can change and how noisy its sensor is.",
@@ -106,7 +110,7 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    makes=Makes.BETWEEN,
+    makes=_makes,
     example="kalman: {q: 0.01, r: 0.25}",
     source="Kalman 1960; Durbin & Koopman 2012, chapters 2, 3 and 5",
 )

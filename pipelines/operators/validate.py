@@ -78,6 +78,10 @@ def step(batch: Batch, first: int, state: State, params: Any, out: Batch) -> int
     return batch.series.size
 
 
+def _makes(params: Validate) -> Makes:
+    return Makes.OTHER if params.action == "clip" else Makes.SAME
+
+
 OPERATOR = Operator(
     name="validate",
     summary="Takes out values that the sensor cannot truly have measured.",
@@ -85,6 +89,6 @@ OPERATOR = Operator(
     state=State,
     rows=Rows,
     step=step,
-    makes=Makes.SAME,
+    makes=_makes,
     example="validate: {min: -40, max: 200}",
 )
