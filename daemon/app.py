@@ -261,6 +261,11 @@ class App:
         self.engine.rest()
 
     @property
+    def recalling(self) -> bool:
+        """Whether samples wait for the states of alerts that were active before."""
+        return self.inbox.states_only
+
+    @property
     def degraded(self) -> list[str]:
         """What does not work though the daemon does its work."""
         failed = self.recorder.failed if self.recorder else ""

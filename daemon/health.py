@@ -49,6 +49,11 @@ class Watched(Protocol):
         ...
 
     @property
+    def recalling(self) -> bool:
+        """Whether samples wait for the states of alerts that were active before."""
+        ...
+
+    @property
     def degraded(self) -> list[str]:
         """What does not work though the daemon does its work."""
         ...
@@ -79,6 +84,8 @@ class Health:
             reasons.append("kernels are being compiled")
         if not daemon.transport.connected:
             reasons.append("not connected to the broker, or not subscribed yet")
+        if daemon.recalling:
+            reasons.append("alerts that were active before are being recalled from the broker")
         refused = status.get("refused") or {}
         reasons += [f"the broker refuses {text}: {why}" for text, why in refused.items()]
         ok = ok and not reasons

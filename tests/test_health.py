@@ -25,6 +25,7 @@ def daemon():
         engine=SimpleNamespace(turned_ns=0),
         transport=SimpleNamespace(connected=True, status=lambda: dict(state), state=state),
         warm=True,
+        recalling=False,
         degraded=[],
     )
 
@@ -68,6 +69,13 @@ def test_what_ails_beside_the_work_is_told_and_stops_no_traffic(server, daemon):
     told = json.loads(body)
     assert (code, told["status"], told["degraded"]) == (200, "degraded", daemon.degraded)
     assert get(server, "/healthz")[0] == 200
+
+
+def test_samples_that_wait_for_states_of_before_make_us_unready(server, daemon):
+    daemon.recalling = True
+    code, [why] = reasons(server, "/readyz")
+    assert (code, "recalled" in why) == (503, True)
+    assert reasons(server, "/healthz") == (200, [])
 
 
 def test_a_broker_that_is_away_makes_us_unready_but_not_dead(server, daemon):

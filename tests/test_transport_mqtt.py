@@ -14,6 +14,7 @@ from daemon.transport import egress, ingest
 from daemon.transport.address import Address, tls_context
 from daemon.transport.backoff import Backoff
 from daemon.transport.egress import is_topic, packet_bytes
+from daemon.transport.mqtt import MqttTransport
 from tests.mosquitto import Mosquitto, free_port
 from tests.mqtt_rig import opened, peers, quick
 from tests.wires import TOPIC, alert, until, wiring
@@ -296,3 +297,14 @@ def test_tls_is_1_2_or_newer_and_checks_the_broker():
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
+
+
+def test_an_answer_that_comes_at_once_opens_the_other_connection_once(monkeypatch):
+    transport, opened_ = MqttTransport(wiring("mqtt://127.0.0.1:1", "once")), []
+    monkeypatch.setattr(transport._ingest, "start", lambda: opened_.append(1))
+    monkeypatch.setattr(transport._egress, "start", transport._egress.on_answer)
+    transport.recall(("state/#",))
+    transport.start()
+    assert opened_ == [1]
+    for link in (transport._ingest, transport._egress):
+        link._waiting.close()

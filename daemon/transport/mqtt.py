@@ -73,8 +73,9 @@ class MqttTransport:
     def start(self) -> None:
         """Begin to connect; returns at once."""
         lane_works()  # asked once: both threads and the main one would play it at the same time
+        waits = self._waits  # for the other thread: it may have its answer at once
         self._egress.start()
-        if not self._waits:
+        if not waits:
             self._ingest.start()
 
     def subscribe(self, filters: Mapping[str, int]) -> None:
