@@ -84,7 +84,7 @@ class Health:
             reasons.append("kernels are being compiled")
         if not daemon.transport.connected:
             reasons.append("not connected to the broker, or not subscribed yet")
-        if daemon.recalling:
+        elif daemon.recalling:
             reasons.append("alerts that were active before are being recalled from the broker")
         refused = status.get("refused") or {}
         reasons += [f"the broker refuses {text}: {why}" for text, why in refused.items()]
