@@ -32,15 +32,15 @@ class Inbox:
         self._waiting = False
         # Each number has one writer: no lock between the threads.
         self._received = self._states_received = 0
-        self._put = self._states_put = self._taken = 0
-        self._bytes_in = self._states_bytes_in = 0
-        self._bytes_out = self._states_bytes_out = 0
+        self._put = self._taken = 0
+        self._bytes_in = self._bytes_out = 0
+        self._states_bytes_in = self._states_bytes_out = 0
         ledger.watch(Count.MESSAGES_RECEIVED, lambda: self._received + self._states_received)
         ledger.watch(Gauge.INBOX_MESSAGES, lambda: len(self))
         ledger.watch(Gauge.INBOX_BYTES, self._bytes)
 
     def __len__(self) -> int:
-        return self._put + self._states_put - self._taken
+        return self._put - self._taken + len(self._states)
 
     @property
     def has_some(self) -> bool:
@@ -92,7 +92,6 @@ class Inbox:
             self._ledger.count(Count.MESSAGES_REJECTED, reason=Reason.INBOX_FULL)
             return False
         self._states_bytes_in += len(message.payload) + len(message.topic)
-        self._states_put += 1
         self._states.append(message)
         self._ring()
         return True
@@ -111,13 +110,15 @@ class Inbox:
             self.wait(wait_s)
         if not self.has_some:
             return []
-        queue = self._states or self._queue
-        bulk = isinstance(queue[0], Bulk)
-        taken = self._next_bulk(most) if bulk else _next_messages(queue, most)
+        taken: Sequence[Message]
+        if self._states:
+            taken = _next_messages(self._states, most)
+            self._states_bytes_out += bytes_of(taken)
+            return taken
+        bulk = isinstance(self._queue[0], Bulk)
+        taken = self._next_bulk(most) if bulk else _next_messages(self._queue, most)
         self._taken += len(taken)
         self._bytes_out += bytes_of(taken)
-        if queue is self._states:
-            self._states_bytes_out += bytes_of(taken)
         return taken
 
     def wait(self, wait_s: float) -> None:
@@ -139,7 +140,7 @@ class Inbox:
         return self._states_bytes_in - self._states_bytes_out
 
     def _bytes(self) -> int:
-        return self._bytes_in + self._states_bytes_in - self._bytes_out
+        return self._bytes_in - self._bytes_out + self._states_bytes()
 
     def _queue_up(self, what: Message | Bulk, messages: int, size: int) -> None:
         # First the numbers: who drains must not make them negative.

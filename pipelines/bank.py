@@ -63,6 +63,8 @@ class Bank:
         self._all: I8 = np.arange(len(pipelines))
         self._none: I8 = np.zeros(len(pipelines), np.int64)
         self._telling = {m for m, p in enumerate(pipelines) if _is_wanted(p)}
+        self.makes = max(map(_makes, pipelines))
+        """What the values at the end are to those that come in, of every member."""
 
     @staticmethod
     def form(pipeline: Pipeline) -> tuple[object, ...]:
@@ -77,11 +79,6 @@ class Bank:
         """Which rows leave the alerts of all members at rest; they have no steps."""
         assert self._watch is not None
         return Calm(self._watch.runners, self.first)
-
-    @property
-    def makes(self) -> Makes:
-        """What the values at the end are to those that come in, of every member."""
-        return max(map(_makes, self.pipelines))
 
     @property
     def is_quiet(self) -> bool:

@@ -10,7 +10,8 @@ from typing import Final
 import numpy as np
 
 from pipelines.batch import F8, I8
-from pipelines.jit import kernel
+from pipelines.jit import inlined, kernel
+from pipelines.primitives import moved
 
 LARGEST: Final = 1e150
 """A larger value counts as not known: its square is no number, and no sensor measures it."""
@@ -149,36 +150,45 @@ FEW: Final = 64
 processor that guesses wrong which half it is in loses the time of twenty."""
 
 
-@kernel
-def place(ordered: F8, n: int, x: float) -> int:
-    """Leftmost position at which `x` keeps the first `n` numbers in order."""
+@inlined
+def _below(ordered: F8, n: int, x: float, even: bool) -> int:
+    """How many of the first `n` numbers of one row, in order, are below `x`; `even`: or equal to it."""
     low, high = 0, n
     while high - low > FEW:
         middle = (low + high) >> 1
-        if ordered[middle] < x:
+        if ordered[middle] < x or (even and ordered[middle] == x):
             low = middle + 1
         else:
             high = middle
     found = low
     for m in range(np.uint64(low), np.uint64(high)):
-        found += ordered[m] < x
+        found += (ordered[m] < x) | (even & (ordered[m] == x))
+    return found
+
+
+@kernel
+def place(ordered: F8, n: int, x: float) -> int:
+    """Leftmost position at which `x` keeps the first `n` numbers in order."""
+    found: int = _below(ordered, n, x, False)
     return found
 
 
 @kernel
 def after(ordered: F8, n: int, x: float) -> int:
     """How many of the first `n` numbers of one row, in order, are not above `x`."""
-    low, high = 0, n
-    while high - low > FEW:
-        middle = (low + high) >> 1
-        if ordered[middle] <= x:
-            low = middle + 1
-        else:
-            high = middle
-    found = low
-    for m in range(np.uint64(low), np.uint64(high)):
-        found += ordered[m] <= x
+    found: int = _below(ordered, n, x, True)
     return found
+
+
+@inlined
+def exchange(ordered: F8, gap: int, low: int, x: float) -> None:
+    """Put `x` after the first `low` ascending numbers of one row, in place of that in slot `gap`."""
+    # Which way numbers move is anybody's guess: no branch waits for it.
+    down = int(low > gap)
+    to = low - down
+    begin = min(gap, to)
+    moved(ordered, begin + 1 - down, begin + down, max(gap, to) - begin)
+    ordered[to] = x
 
 
 LEARN, CLIP, FREEZE = 0, 1, 2

@@ -16,7 +16,13 @@ BLOCK: Final = 32
 @inlined
 def rests(s: int, state: Any, params: Any) -> bool:
     """Whether nothing that has been is of account: the next value decides by itself."""
-    flaps = params.flapping[params.row[s]] == 1 and state.changes[s] | state.shown[s] != 0
+    found: bool = _rests(s, state, params.flapping[params.row[s]])
+    return found
+
+
+@inlined
+def _rests(s: int, state: Any, flapping: int) -> bool:
+    flaps = flapping == 1 and state.changes[s] | state.shown[s] != 0
     return state.phase[s] | state.unknown[s] == 0 and not flaps
 
 
@@ -32,12 +38,10 @@ def _all_rest(first: int, of: int, batch: Batch, state: Any, params: Any) -> boo
         off |= (batch.quality[i] != GOOD) | (not floor <= x) | (not x <= ceiling)
     if off != 0:
         return False
-    flaps = params.flapping[of] == 1
+    flapping = params.flapping[of]
     for i in range(first, first + BLOCK):
         s = batch.series[i]
-        if params.row[s] != of or state.phase[s] | state.unknown[s] != 0:
-            return False
-        if flaps and state.changes[s] | state.shown[s] != 0:
+        if params.row[s] != of or not _rests(s, state, flapping):
             return False
     return True
 

@@ -100,35 +100,35 @@ def gather_(
     hashes: U8,
     sights: Sights,
     room: Arrivals,
-) -> int:
-    """Read until something presses or has waited long enough; messages found.
+) -> None:
+    """Read until something presses or has waited long enough.
 
     rows (MESSAGES_MAX, COLUMNS), room: to work in. letters to hashes: of `Topics`.
     """
     found, unanswered, again = 0, 0, False
     if rows.shape[0] == 0:
-        return found
+        return
     due = now_ns(calls, state, moment) + state[_QUIET]
     while True:
         most = min(data.size - PADDING - int(state[_END]), READ_BYTES)
         if most < ROOM_BYTES_MIN:
-            return found
+            return
         n = received(calls, state, most)
         state[_DRY] = n < most
         if state[_ERROR] != 0:
-            return found
+            return
         if n > 0:
             k, at, why, _ = scan_(data, state[_AT], state[_END], state[_V5], rows.shape[0], rows)
             state[_AT], some = at, rows[:k]
             if number_(data, some, 0, letters, begin, slots, hashes, slots.size - 1) < k:
-                return found
+                return
             for i in range(k):
                 if some[i, FIRST] == PUBACK:
-                    return found
+                    return
                 unanswered += (some[i, FIRST] & QOS) != 0
             found_to_be = glanced(data, some, k, sights, room)
             if found_to_be == PRESSING or why in (FULL, OTHER):
-                return found
+                return
             found += int(k)
             # Behind what waits for our answer the broker may keep back all else, so no more than
             # half of what it is known to send ahead waits for long.
@@ -136,7 +136,7 @@ def gather_(
                 due = min(due, now_ns(calls, state, moment) + state[_LINGER])
             state[_AHEAD] = max(state[_AHEAD], unanswered)
             if found + k >= rows.shape[0]:  # as many may come again
-                return found
+                return
             if not state[_DRY]:
                 continue
             if state[_CONFIRMS] and not again:
@@ -148,11 +148,11 @@ def gather_(
         came = n > 0 or again
         again = False
         if left <= 0:
-            return found
+            return
         wait_ns, descriptors = (min(left, PERIOD_NS), 1) if came else (left, 2)
         state[_RUNG] = rung(calls, state, poll, moment, wait_ns, descriptors)
         if state[_RUNG]:
-            return found
+            return
 
 
 class Come(NamedTuple):

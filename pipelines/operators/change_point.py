@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 from pipelines.batch import BAD, F8, I8, U1, Batch
 from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import kernel
-from pipelines.numerics import COLLAPSE, LARGEST, joined, parted, place, ring_moments
+from pipelines.numerics import (
+    COLLAPSE,
+    LARGEST,
+    after,
+    exchange,
+    joined,
+    parted,
+    place,
+    ring_moments,
+)
 from pipelines.operator import RING, SINGLE, Operator, column, rows_of
 from pipelines.runlength import rank_scan_limits, scan_limits
 
@@ -167,16 +176,10 @@ def welch(
 
 
 @kernel
-def exchange(ordered: F8, size: int, leaves: float, enters: float) -> None:
-    """Put one value of an ascending row in the place of another."""
-    low = place(ordered, size, leaves)
-    while low + 1 < size and ordered[low + 1] < enters:
-        ordered[low] = ordered[low + 1]
-        low += 1
-    while low > 0 and ordered[low - 1] > enters:
-        ordered[low] = ordered[low - 1]
-        low -= 1
-    ordered[low] = enters
+def supersede(ordered: F8, size: int, leaves: float, enters: float) -> None:
+    """Let one value of an ascending row out and another in."""
+    gap, low = place(ordered, size, leaves), after(ordered, size, enters)
+    exchange(ordered, gap, low, enters)
 
 
 @kernel
@@ -224,8 +227,8 @@ def ranked(
         in_order(old, x, middle - sizes[0], middle)
         in_order(new, x, middle, newest + 1)
     else:
-        exchange(old, sizes[0], leaves, crosses)
-        exchange(new, sizes[1], crosses, x[newest % x.size])
+        supersede(old, sizes[0], leaves, crosses)
+        supersede(new, sizes[1], crosses, x[newest % x.size])
     apart, cut = farthest(old, new, sizes)
     return 2 * apart * math.sqrt(sizes[0] * sizes[1] / (sizes[0] + sizes[1])), cut
 

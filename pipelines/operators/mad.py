@@ -9,7 +9,7 @@ from config.params import Span, Window
 from pipelines.batch import BAD, F8, I8, U1, Batch, handed_on
 from pipelines.budget import Budgeted, condition, limit_now, note, with_limit
 from pipelines.jit import inlined, kernel
-from pipelines.numerics import FEW, LARGEST, after, slot, taken_in
+from pipelines.numerics import FEW, LARGEST, after, exchange, slot, taken_in
 from pipelines.operator import GROWING, RING, SINGLE, Operator, column, rows_of
 from pipelines.primitives import fetched, moved
 
@@ -89,17 +89,6 @@ def enter(ordered: F8, n: int, x: float) -> None:
     low = after(ordered, n, x)
     moved(ordered, low + 1, low, n - low)
     ordered[low] = x
-
-
-@inlined
-def exchange(ordered: F8, gap: int, low: int, x: float) -> None:
-    """Put `x` after the first `low` ascending numbers of one row, in place of that in slot `gap`."""
-    # Which way numbers move is anybody's guess: no branch waits for it.
-    down = int(low > gap)
-    to = low - down
-    begin = min(gap, to)
-    moved(ordered, begin + 1 - down, begin + down, max(gap, to) - begin)
-    ordered[to] = x
 
 
 @inlined

@@ -16,6 +16,7 @@ from pipelines.numerics import (
     COLLAPSE,
     LARGEST,
     added,
+    exchange,
     joined,
     parted,
     place,
@@ -208,12 +209,7 @@ def slid_order(x: F8, oldest: int, keep: int, newest: int, order: F8) -> None:
     hole = n
     if keep > oldest:
         hole = place(order, n, x[slot(keep - 1, width)])
-    # Which way numbers move is anybody's guess: no branch waits for it.
-    down = int(hole < to)
-    to -= down
-    begin = min(hole, to)
-    moved(order, begin + 1 - down, begin + down, max(hole, to) - begin)
-    order[to] = value
+    exchange(order, hole, to, value)
 
 
 @kernel

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.numerics import after
-from pipelines.operators.mad import NORMAL_SCALE, exchange, middle_and_spread
+from pipelines.numerics import after, exchange
+from pipelines.operators.mad import NORMAL_SCALE, middle_and_spread
 from tests.operators.one_step import feed, runner
 
 LEARN = {"on_anomaly": "learn", "min_mad": 1e-12, "min_mad_share": 0}
